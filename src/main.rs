@@ -1,1 +1,3 @@
-fn main(){}
+//! The command line: `thalweg run job.sql` and its siblings.
+
+fn main() {}

@@ -1,0 +1,36 @@
+# The one door to the project's commands. `just` lists them.
+
+default:
+    @just --list
+
+# Everything a change must pass before it lands: the same checks as .ci/run, without the real broker.
+check: fmt clippy tidy test docs
+
+fmt:
+    cargo fmt --all -- --check
+
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# File heads, file and function length, banned words.
+tidy:
+    cargo test --quiet --test tidy
+
+test:
+    cargo test --workspace
+
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Micro-benchmarks and the Nexmark queries, in release.
+bench *ARGS:
+    cargo bench --workspace
+    cargo run --release -- bench nexmark {{ARGS}}
+
+# A Kafka broker on 127.0.0.1 until Ctrl-C; prints THALWEG_TEST_KAFKA=host:port.
+kafka:
+    .ci/kafka-broker run
+
+# The whole of CI, a real broker included.
+ci:
+    .ci/run
