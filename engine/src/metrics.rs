@@ -1,0 +1,210 @@
+//! Counters of a running job. Written by one thread each with relaxed atomics, once per batch or wait; read by anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A number that only grows; one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    fn new(value: i64) -> Gauge {
+        Gauge(AtomicI64::new(value))
+    }
+
+    /// Sets the value.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one operator's subtask.
+#[derive(Debug)]
+pub struct NodeMetrics {
+    /// Rows taken in (a source: rows read).
+    pub rows_in: Counter,
+    /// Rows emitted on the main output (a sink: rows written).
+    pub rows_out: Counter,
+    /// Batches taken in.
+    pub batches_in: Counter,
+    /// Bytes taken in (a source: bytes read, as its reader counts them).
+    pub bytes_in: Counter,
+    /// Rows that were too late for every window.
+    pub late_rows: Counter,
+    /// Records that could not be decoded and were skipped or rejected.
+    pub bad_records: Counter,
+    /// Bytes of state.
+    pub state_bytes: Gauge,
+    /// How far behind the end of its input a reader is, in records; -1 = unknown.
+    pub lag: Gauge,
+}
+
+impl Default for NodeMetrics {
+    fn default() -> Self {
+        NodeMetrics {
+            rows_in: Counter::default(),
+            rows_out: Counter::default(),
+            batches_in: Counter::default(),
+            bytes_in: Counter::default(),
+            late_rows: Counter::default(),
+            bad_records: Counter::default(),
+            state_bytes: Gauge::new(0),
+            lag: Gauge::new(-1),
+        }
+    }
+}
+
+/// The counters of one task: where its time goes, in nanoseconds; the four parts and the rest (busy) make up its life.
+#[derive(Debug)]
+pub struct TaskMetrics {
+    /// Waiting for input with nothing to do.
+    pub idle_ns: Counter,
+    /// Waiting for credit, or for a sink that is busy.
+    pub backpressured_ns: Counter,
+    /// Waiting with some inputs blocked by a barrier.
+    pub aligning_ns: Counter,
+    /// The task's start, in nanoseconds of the job's clock.
+    pub started_ns: Gauge,
+    /// The watermark, in event time milliseconds; `i64::MIN` = none.
+    pub watermark_ms: Gauge,
+    /// Bytes sent and not yet processed by the receivers.
+    pub in_flight_bytes: Gauge,
+    /// The most that `in_flight_bytes` ever was.
+    pub in_flight_peak_bytes: Gauge,
+}
+
+impl Default for TaskMetrics {
+    fn default() -> Self {
+        TaskMetrics {
+            idle_ns: Counter::default(),
+            backpressured_ns: Counter::default(),
+            aligning_ns: Counter::default(),
+            started_ns: Gauge::new(0),
+            watermark_ms: Gauge::new(i64::MIN),
+            in_flight_bytes: Gauge::new(0),
+            in_flight_peak_bytes: Gauge::new(0),
+        }
+    }
+}
+
+/// One operator's subtask in the registry.
+#[derive(Clone, Debug)]
+pub struct NodeEntry {
+    /// The operator's id.
+    pub id: String,
+    /// The operator's label.
+    pub label: String,
+    /// What it is.
+    pub role: Role,
+    /// 0-based.
+    pub subtask: u32,
+    /// Its counters.
+    pub metrics: Arc<NodeMetrics>,
+}
+
+/// What kind of node counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Source,
+    /// Computes.
+    Operator,
+    /// Writes.
+    Sink,
+}
+
+/// One task in the registry.
+#[derive(Clone, Debug)]
+pub struct TaskEntry {
+    /// `label/subtask`.
+    pub name: String,
+    /// Its counters.
+    pub metrics: Arc<TaskMetrics>,
+}
+
+/// All counters of one job's execution, fixed when it starts.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    /// One entry per operator and subtask.
+    pub nodes: Vec<NodeEntry>,
+    /// One entry per task.
+    pub tasks: Vec<TaskEntry>,
+}
+
+/// Sums over a job at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Totals {
+    /// Rows read by all sources.
+    pub rows_in: u64,
+    /// Bytes read by all sources.
+    pub bytes_in: u64,
+    /// Rows written by all sinks.
+    pub rows_out: u64,
+    /// Late rows of all operators.
+    pub late_rows: u64,
+    /// Undecodable records of all sources.
+    pub bad_records: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// The lowest watermark of all tasks that have one, in milliseconds.
+    pub watermark_ms: Option<i64>,
+    /// Records behind, over all sources that know it.
+    pub lag: Option<u64>,
+}
+
+impl Registry {
+    /// Adds everything up.
+    pub fn totals(&self) -> Totals {
+        let mut t = Totals::default();
+        for n in &self.nodes {
+            let m = &n.metrics;
+            match n.role {
+                Role::Source => {
+                    t.rows_in += m.rows_in.get();
+                    t.bytes_in += m.bytes_in.get();
+                }
+                Role::Sink => t.rows_out += m.rows_in.get(),
+                Role::Operator => {}
+            }
+            t.late_rows += m.late_rows.get();
+            t.bad_records += m.bad_records.get();
+            t.state_bytes += u64::try_from(m.state_bytes.get()).unwrap_or(0);
+            if let Ok(lag) = u64::try_from(m.lag.get()) {
+                t.lag = Some(t.lag.unwrap_or(0) + lag);
+            }
+        }
+        let known = self.tasks.iter().map(|t| t.metrics.watermark_ms.get()).filter(|w| *w > i64::MIN && *w < i64::MAX);
+        t.watermark_ms = known.min();
+        t
+    }
+}
+
+/// Nanoseconds of a duration, as counters take them.
+pub(crate) fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,126 @@
+//! Sinks: where rows leave the engine, and when others may see them.
+//!
+//! A [`Sink`] per subtask runs in the task, as the last operator of a chain. What it has written becomes visible at its *release*
+//! grain: with every batch, or when a barrier has been prepared by all subtasks and the job's [`Committer`] has committed it.
+//!
+//! Invariants
+//! - C1 `prepare` is called at every barrier of the release grain (for `Batch`: at every barrier, to push out what is in flight).
+//! - C2 `commit(id)` comes after every subtask has prepared `id`, in the order of ids, on a thread of its own, and may come
+//!   again after a crash: it is idempotent.
+//! - C3 no call blocks; `Busy` means "accepted, feed no more until a wake".
+
+use crate::batch::Batch;
+use crate::clock::{Clock, Deadline};
+use crate::error::Result;
+use crate::message::Waker;
+use crate::metrics::NodeMetrics;
+use crate::operator::Subtask;
+use crate::state::StateStore;
+use crate::time::EventTime;
+use std::sync::Arc;
+
+/// When written rows become visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Release {
+    /// As they are written.
+    Batch,
+    /// All rows of an epoch at once, when all subtasks have it.
+    Epoch,
+    /// All rows of a checkpoint at once, when it is complete.
+    Checkpoint,
+}
+
+/// The answer to `write`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Go on.
+    Done,
+    /// Accepted; feed no more until the waker fired and [`Sink::on_wake`] answered `Done`.
+    Busy,
+}
+
+/// What one subtask hands to the committer: versioned bytes of the sink's own form, at most 64 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Prepared(pub Vec<u8>);
+
+/// The answer to `prepare`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepare {
+    /// Ready to be committed.
+    Done(Prepared),
+    /// Something is still in flight: ask again after a wake. The barrier waits.
+    Pending,
+}
+
+/// Given to a sink's `open`.
+pub struct SinkOpen<'a> {
+    /// Where containers are declared; already restored when the declaration returns.
+    pub state: &'a mut StateStore,
+    /// Which instance of how many.
+    pub subtask: Subtask,
+    /// Wakes this sink from any thread.
+    pub waker: Waker,
+    /// The clocks of the job.
+    pub clock: Clock,
+    /// The sink's counters.
+    pub metrics: Arc<NodeMetrics>,
+}
+
+/// Given to a sink's later calls.
+pub struct SinkContext<'a> {
+    /// The clocks of the job.
+    pub clock: &'a Clock,
+    /// How far event time has come at this sink.
+    pub frontier: EventTime,
+    /// Set by the sink to ask for `on_wake` at that time.
+    pub wake_at: Option<Deadline>,
+}
+
+/// One parallel instance of a sink. All calls come from one thread; none may block on anything remote.
+pub trait Sink: Send {
+    /// Called once; declares state and answers the release grain.
+    fn open(&mut self, ctx: &mut SinkOpen<'_>) -> Result<Release>;
+
+    /// Takes rows.
+    fn write(&mut self, batch: Batch, ctx: &mut SinkContext<'_>) -> Result<Written>;
+
+    /// The waker or a deadline fired; may be spurious. `Busy` keeps the input closed.
+    fn on_wake(&mut self, ctx: &mut SinkContext<'_>) -> Result<Written> {
+        let _ = ctx;
+        Ok(Written::Done)
+    }
+
+    /// Event time rose to `ctx.frontier`.
+    fn on_frontier(&mut self, ctx: &mut SinkContext<'_>) -> Result<()> {
+        let _ = ctx;
+        Ok(())
+    }
+
+    /// A barrier: close what belongs to it. `last` says that no row will follow, ever.
+    fn prepare(&mut self, id: u64, last: bool, ctx: &mut SinkContext<'_>) -> Result<Prepare>;
+}
+
+/// Makes prepared rows visible; one per sink and job, on a thread of its own.
+pub trait Committer: Send {
+    /// All subtasks' parts of `id`. Idempotent.
+    fn commit(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
+
+    /// After a restore from `id`: finishes its commit, and removes what was prepared after it. Idempotent.
+    fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
+}
+
+/// A sink as the planner puts it into the graph. Creating it does no I/O.
+pub trait SinkFactory: Send + Sync {
+    /// A fresh instance for one subtask.
+    fn sink(&self) -> Result<Box<dyn Sink>>;
+
+    /// The job's committer; `None` for sinks that release per batch.
+    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+        Ok(None)
+    }
+
+    /// Looks outside before the first row: can it be written? Called once, off the tasks. Errors name the remedy.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
