@@ -1,1 +1,4 @@
-//! thalweg-connectors
+//! Sources, sinks and record formats of Thalweg. SQL finds them through one registry; the engine knows only their traits.
+
+pub mod format;
+pub mod nexmark;
