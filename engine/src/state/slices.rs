@@ -1,0 +1,203 @@
+//! Slices: the partial aggregates of windows, one keyed table per slice end, dropped whole once every window over it has fired.
+//! Called by window operators.
+//!
+//! Invariants
+//! - D1 a dropped slice is one row in the next snapshot, whatever it held; within a snapshot drops precede upserts, so a slice
+//!   that is dropped and made again restores as the new one.
+//! - D2 a drop in one old subtask's chain concerns that chain's entries only: at a restore, entries older than the last drop of
+//!   their slice in their own chain are skipped.
+
+use super::budget::Budget;
+use super::frozen::{self, FrozenRows, by_slice, dropped, encode, table_schema};
+use super::snapshot::{ContainerKind, ContainerSnapshot, column, kind};
+use super::store::{Container, Encoded, Frozen};
+use super::table::KeyedTable;
+use super::values::TableSpec;
+use crate::error::Result;
+use crate::key::KeyGroupRange;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, UInt8Type};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+struct Slice {
+    table: KeyedTable,
+    /// The chain of snapshots has entries of it.
+    base: bool,
+}
+
+/// Keyed tables with one specification, ordered by the end of their slice in ms.
+pub struct Slices {
+    spec: Arc<TableSpec>,
+    budget: Arc<Budget>,
+    slices: BTreeMap<i64, Slice>,
+    /// Slices that the chain of snapshots has, dropped since the last freeze.
+    dropped: Vec<i64>,
+}
+
+impl Slices {
+    /// No slices. Errors: `user` if a field can be no key.
+    pub fn new(spec: Arc<TableSpec>, budget: &Arc<Budget>) -> Result<Slices> {
+        KeyedTable::new(spec.clone(), budget)?;
+        Ok(Slices { spec, budget: budget.clone(), slices: BTreeMap::new(), dropped: Vec::new() })
+    }
+
+    /// The table of the slice that ends at `end`, made if it is not there.
+    pub fn slice(&mut self, end: i64) -> Result<&mut KeyedTable> {
+        use std::collections::btree_map::Entry;
+        let slice = match self.slices.entry(end) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(slot) => {
+                slot.insert(Slice { table: KeyedTable::new(self.spec.clone(), &self.budget)?, base: false })
+            }
+        };
+        Ok(&mut slice.table)
+    }
+
+    /// The table of the slice that ends at `end`, if there is one.
+    pub fn get(&self, end: i64) -> Option<&KeyedTable> {
+        self.slices.get(&end).map(|s| &s.table)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, end: i64) -> Option<&mut KeyedTable> {
+        self.slices.get_mut(&end).map(|s| &mut s.table)
+    }
+
+    /// The slices whose ends lie in `ends`, in order.
+    pub fn range(&self, ends: impl RangeBounds<i64>) -> impl DoubleEndedIterator<Item = (i64, &KeyedTable)> {
+        self.slices.range(ends).map(|(end, slice)| (*end, &slice.table))
+    }
+
+    /// The first slice's end.
+    pub fn first_end(&self) -> Option<i64> {
+        self.slices.first_key_value().map(|(end, _)| *end)
+    }
+
+    /// The last slice's end.
+    pub fn last_end(&self) -> Option<i64> {
+        self.slices.last_key_value().map(|(end, _)| *end)
+    }
+
+    /// Number of slices.
+    pub fn len(&self) -> usize {
+        self.slices.len()
+    }
+
+    /// Whether there is no slice.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty()
+    }
+
+    /// Drops all slices that end at or before `end` and gives their memory back; returns how many.
+    pub fn drop_through(&mut self, end: i64) -> usize {
+        let before = self.slices.len();
+        while let Some(slot) = self.slices.first_entry().filter(|slot| *slot.key() <= end) {
+            let (end, slice) = slot.remove_entry();
+            if slice.base {
+                self.dropped.push(end);
+            }
+        }
+        before - self.slices.len()
+    }
+
+    fn apply(&mut self, rows: &RecordBatch, kinds: u8, alive: impl Fn(i64) -> bool) -> Result<()> {
+        for (end, rows) in by_slice(rows)? {
+            if alive(end) {
+                frozen::apply(self.slice(end)?, &rows, kinds)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Container for Slices {
+    fn freeze(&mut self, full: bool) -> Box<dyn Frozen> {
+        let mut tables = Vec::new();
+        for (end, slice) in &mut self.slices {
+            let rows = slice.table.freeze(full);
+            slice.base = (slice.base && !full) || !rows.is_empty();
+            if !rows.is_empty() {
+                tables.push((Some(*end), rows));
+            }
+        }
+        let mut dropped = std::mem::take(&mut self.dropped);
+        if full {
+            dropped.clear();
+        }
+        Box::new(FrozenSlices { spec: self.spec.clone(), tables, dropped })
+    }
+
+    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
+        for chain in chains {
+            let mut last_drop: HashMap<i64, usize> = HashMap::new();
+            for (at, snapshot) in chain.iter().enumerate() {
+                frozen::check(name, &snapshot.schema, &self.spec, true)?;
+                for piece in snapshot.pieces.iter().filter(|p| p.groups.is_none()) {
+                    last_drop.extend(drops(&piece.rows)?.map(|end| (end, at)));
+                }
+            }
+            for (at, snapshot) in chain.iter().enumerate() {
+                let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
+                for kinds in [kind::DELETE, kind::UPSERT] {
+                    for rows in &rows {
+                        self.apply(rows, kinds, |end| last_drop.get(&end).is_none_or(|drop| *drop <= at))?;
+                    }
+                }
+            }
+        }
+        self.slices.retain(|_, slice| !slice.table.is_empty());
+        Ok(())
+    }
+}
+
+fn drops(rows: &RecordBatch) -> Result<impl Iterator<Item = i64>> {
+    let kinds = column(rows, "$kind")?.as_primitive::<UInt8Type>();
+    let ends = column(rows, "$slice")?.as_primitive::<Int64Type>();
+    Ok(kinds.values().iter().zip(ends.values()).filter(|(k, _)| **k == kind::DROP_SLICE).map(|(_, end)| *end))
+}
+
+struct FrozenSlices {
+    spec: Arc<TableSpec>,
+    tables: Vec<(Option<i64>, FrozenRows)>,
+    dropped: Vec<i64>,
+}
+
+impl Frozen for FrozenSlices {
+    fn encode(&self) -> Result<Encoded> {
+        let schema = table_schema(&self.spec, true);
+        let mut pieces = encode(&self.tables, &schema)?;
+        if !self.dropped.is_empty() {
+            pieces.insert(0, dropped(&self.dropped, &schema)?);
+        }
+        Ok(Encoded { kind: ContainerKind::Slices, schema, pieces })
+    }
+}
+
+impl Container for KeyedTable {
+    fn freeze(&mut self, full: bool) -> Box<dyn Frozen> {
+        Box::new(FrozenTable([(None, KeyedTable::freeze(self, full))]))
+    }
+
+    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
+        for snapshot in chains.iter().flatten() {
+            frozen::check(name, &snapshot.schema, self.spec(), false)?;
+            let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
+            for kinds in [kind::DELETE, kind::UPSERT] {
+                rows.iter().try_for_each(|rows| frozen::apply(self, rows, kinds))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct FrozenTable([(Option<i64>, FrozenRows); 1]);
+
+impl Frozen for FrozenTable {
+    fn encode(&self) -> Result<Encoded> {
+        let [(_, rows)] = &self.0;
+        let schema = table_schema(&rows.spec, false);
+        Ok(Encoded { kind: ContainerKind::KeyedTable, pieces: encode(&self.0, &schema)?, schema })
+    }
+}

@@ -1,0 +1,166 @@
+//! What a snapshot is once it is encoded: Arrow batches per container, sorted by key group. Made by `FrozenState::encode` on any
+//! thread, read by `StateStore` at a restore, written as bytes by `codec.rs`.
+//!
+//! The schema of a container is its key columns, its value columns, then `$kind` (UInt8), `$group` (UInt8), and for slices
+//! `$slice` (Int64, the slice's end in ms). Names may repeat; the order decides.
+//!
+//! Invariants
+//! - N1 rows of a piece lie in the piece's key groups; pieces are in order of their first group. Rows whose `$group` is NULL
+//!   belong to no group and go to every restore; they are in pieces of their own.
+//! - N2 within one snapshot deletions precede upserts: an entry may be in both (removed, then made again).
+//! - N3 a chain is a full snapshot and the changes after it, oldest first.
+
+use crate::error::{Error, Result};
+use crate::key::KeyGroupRange;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
+use std::sync::Arc;
+
+/// The version of snapshots written by this build.
+pub const FORMAT: u16 = 1;
+
+/// `$kind`: what a row of a snapshot says.
+pub(crate) mod kind {
+    /// The entry has these values.
+    pub(crate) const UPSERT: u8 = 0;
+    /// The entry is gone; its values are NULL.
+    pub(crate) const DELETE: u8 = 1;
+    /// The whole slice `$slice` is gone; keys and values are NULL.
+    pub(crate) const DROP_SLICE: u8 = 2;
+}
+
+/// Which sort of container a snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContainerKind {
+    /// [`KeyedTable`](super::KeyedTable).
+    KeyedTable,
+    /// [`Slices`](super::Slices).
+    Slices,
+    /// [`Cells`](super::Cells).
+    Cells,
+}
+
+/// Rows of a contiguous range of key groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// The range; `None`: rows that belong to no key group.
+    pub groups: Option<KeyGroupRange>,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+/// The snapshot of one container.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerSnapshot {
+    /// The name that the operator declared.
+    pub name: String,
+    /// The sort of container.
+    pub kind: ContainerKind,
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub pieces: Vec<Piece>,
+}
+
+/// The snapshot of one operator subtask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperatorSnapshot {
+    /// The version of the format.
+    pub format: u16,
+    /// Whether it holds everything, or only what changed since the snapshot before it.
+    pub full: bool,
+    /// The key groups that the subtask owned.
+    pub range: KeyGroupRange,
+    /// All containers of the operator.
+    pub containers: Vec<ContainerSnapshot>,
+}
+
+/// One old subtask's chain: a full snapshot and the changes after it, oldest first.
+pub type Chain = Vec<Arc<OperatorSnapshot>>;
+
+impl OperatorSnapshot {
+    /// The container of this name.
+    pub fn container(&self, name: &str) -> Option<&ContainerSnapshot> {
+        self.containers.iter().find(|c| c.name == name)
+    }
+
+    /// Number of rows in all containers.
+    pub fn num_rows(&self) -> usize {
+        self.containers.iter().map(ContainerSnapshot::num_rows).sum()
+    }
+}
+
+impl ContainerSnapshot {
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        self.pieces.iter().map(|p| p.rows.num_rows()).sum()
+    }
+
+    /// The rows that a restore of `range` needs, without those of other groups.
+    pub(crate) fn read(&self, range: KeyGroupRange) -> impl Iterator<Item = Result<RecordBatch>> {
+        self.pieces
+            .iter()
+            .filter(move |p| p.groups.is_none_or(|g| g.intersects(&range)))
+            .map(move |p| piece_rows(p, range))
+    }
+}
+
+fn piece_rows(piece: &Piece, range: KeyGroupRange) -> Result<RecordBatch> {
+    let Some(groups) = piece.groups else { return Ok(piece.rows.clone()) };
+    if range.start <= groups.start && groups.end <= range.end {
+        return Ok(piece.rows.clone());
+    }
+    let column = piece.rows.column_by_name("$group").and_then(|c| c.as_primitive_opt::<UInt8Type>());
+    let groups = column.ok_or_else(|| Error::external("a snapshot without `$group`").with_retry(false))?;
+    let keep: BooleanArray =
+        groups.values().iter().map(|g| Some((range.start..range.end).contains(&u16::from(*g)))).collect();
+    Ok(compute::filter_record_batch(&piece.rows, &keep)?)
+}
+
+/// The schema of a container's snapshot: `columns`, all of them nullable, then `$kind`, `$group`, and `$slice` for slices.
+pub(crate) fn snapshot_schema(columns: impl Iterator<Item = (String, DataType)>, slices: bool) -> SchemaRef {
+    let mut fields: Vec<Field> =
+        columns.map(|(name, data_type)| Field::new(name, nullable(&data_type), true)).collect();
+    fields.push(Field::new("$kind", DataType::UInt8, false));
+    fields.push(Field::new("$group", DataType::UInt8, true));
+    if slices {
+        fields.push(Field::new("$slice", DataType::Int64, false));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The type with all its inner fields nullable, so that a NULL struct needs no values.
+fn nullable(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Struct(fields) => {
+            DataType::Struct(fields.iter().map(|f| Field::new(f.name(), nullable(f.data_type()), true)).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Checks that the columns of a snapshot are those declared. Errors: `user`, naming the first difference.
+pub(crate) fn check_schema(name: &str, found: &Schema, declared: &Schema) -> Result<()> {
+    let (a, b) = (found.fields(), declared.fields());
+    if a.len() != b.len() {
+        let text = format!("state `{name}` has {} columns in the snapshot, {} in the program", a.len(), b.len());
+        return Err(Error::user(text));
+    }
+    for (a, b) in a.iter().zip(b) {
+        if a.data_type() != b.data_type() {
+            let (column, found, declared) = (b.name(), a.data_type(), b.data_type());
+            let text =
+                format!("state `{name}`: column `{column}` is {found} in the snapshot, {declared} in the program");
+            return Err(Error::user(text));
+        }
+    }
+    Ok(())
+}
+
+/// The column called `name`, which every snapshot has. Errors: `external` if it has not.
+pub(crate) fn column<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    let missing = || Error::external(format!("a snapshot without `{name}`")).with_retry(false);
+    rows.column_by_name(name).ok_or_else(missing)
+}

@@ -1,0 +1,215 @@
+//! The state of one operator subtask: its containers by name, freezing and restoring them together. Made by the task, used by
+//! the operator in `open` to declare containers, and by the task at each barrier.
+//!
+//! Invariants
+//! - O1 a container is restored before its handle is given out; an operator never sees half of its state.
+//! - O2 the first freeze of a store is full, and so is the one after [`StateStore::restart_chain`]; all others hold what
+//!   changed since the freeze before.
+//! - O3 the chains given to a restore cover the restored key groups exactly once.
+
+use super::budget::Budget;
+use super::cells::Cells;
+use super::slices::Slices;
+use super::snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, OperatorSnapshot, Piece};
+use super::table::KeyedTable;
+use super::values::TableSpec;
+use crate::error::{Error, Result};
+use crate::key::KeyGroupRange;
+use arrow::datatypes::SchemaRef;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A handle to a container. Cheap to clone; only its task locks it, so the lock is never contended.
+pub struct State<T>(Arc<Mutex<T>>);
+
+impl<T> State<T> {
+    /// The container. A poisoned lock is taken all the same: the task that panicked has failed and restores.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> State<T> {
+        State(self.0.clone())
+    }
+}
+
+/// What operators keep state in.
+pub(crate) trait Container: Send {
+    /// What changed since the last freeze, or everything if `full`. Shares pages, encodes nothing.
+    fn freeze(&mut self, full: bool) -> Box<dyn Frozen>;
+    /// Takes in the entries of the key groups in `range`, from any number of old subtasks. Called once, on an empty container.
+    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()>;
+}
+
+/// The frozen changes of one container.
+pub(crate) trait Frozen: Send {
+    /// As Arrow batches.
+    fn encode(&self) -> Result<Encoded>;
+}
+
+/// A container's snapshot without its name.
+pub(crate) struct Encoded {
+    pub(crate) kind: ContainerKind,
+    pub(crate) schema: SchemaRef,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+struct Declared {
+    name: String,
+    container: Arc<Mutex<dyn Container>>,
+}
+
+/// The containers of one operator subtask.
+pub struct StateStore {
+    range: KeyGroupRange,
+    budget: Arc<Budget>,
+    containers: Vec<Declared>,
+    chains: Vec<Chain>,
+    full: bool,
+}
+
+impl StateStore {
+    /// Empty state for the key groups in `range`, charged to a child of `budget` called `name`.
+    pub fn new(name: &str, range: KeyGroupRange, budget: &Arc<Budget>) -> StateStore {
+        StateStore { range, budget: budget.child(name), containers: Vec::new(), chains: Vec::new(), full: true }
+    }
+
+    /// State from the snapshots of all old subtasks, one chain each: containers are filled when they are declared.
+    /// Errors: `external` if a snapshot's format is unknown or the chains do not cover `range` exactly once.
+    pub fn restore(name: &str, range: KeyGroupRange, budget: &Arc<Budget>, chains: &[Chain]) -> Result<StateStore> {
+        let chains = chains.iter().map(checked).collect::<Result<Vec<_>>>()?;
+        for group in range.start..range.end {
+            let owners =
+                chains.iter().filter_map(|c| c.first()).filter(|s| (s.range.start..s.range.end).contains(&group));
+            let owners = owners.count();
+            if owners != 1 {
+                let text = format!("restore `{name}`: key group {group} is in {owners} snapshots, must be in one");
+                return Err(Error::external(text).with_retry(false));
+            }
+        }
+        Ok(StateStore { chains, ..StateStore::new(name, range, budget) })
+    }
+
+    /// The key groups of this subtask.
+    pub fn range(&self) -> KeyGroupRange {
+        self.range
+    }
+
+    /// Bytes of all containers, with what frozen snapshots still hold.
+    pub fn bytes(&self) -> u64 {
+        self.budget.used_bytes()
+    }
+
+    /// The budget that the containers charge.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Declares a keyed table; it is restored on return.
+    /// Errors: `internal` if the name is taken; `user` if a field can be no key or the snapshot has other columns.
+    pub fn keyed_table(&mut self, name: &str, spec: TableSpec) -> Result<State<KeyedTable>> {
+        let table = KeyedTable::new(Arc::new(spec), &self.budget.child(name))?;
+        self.declare(name, ContainerKind::KeyedTable, table)
+    }
+
+    /// Declares slices, each a table of these columns; they are restored on return. Errors: as [`StateStore::keyed_table`].
+    pub fn slices(&mut self, name: &str, spec: TableSpec) -> Result<State<Slices>> {
+        let slices = Slices::new(Arc::new(spec), &self.budget.child(name))?;
+        self.declare(name, ContainerKind::Slices, slices)
+    }
+
+    /// Declares cells; they are restored on return. Errors: as [`StateStore::keyed_table`].
+    pub fn cells(&mut self, name: &str) -> Result<State<Cells>> {
+        let cells = Cells::new(&self.budget.child(name));
+        self.declare(name, ContainerKind::Cells, cells)
+    }
+
+    fn declare<T: Container + 'static>(
+        &mut self,
+        name: &str,
+        kind: ContainerKind,
+        mut container: T,
+    ) -> Result<State<T>> {
+        if self.containers.iter().any(|c| c.name == name) {
+            return Err(Error::internal(format!("state `{name}` is declared twice")));
+        }
+        let mut chains = Vec::new();
+        for chain in &self.chains {
+            let found: Vec<_> = chain.iter().filter_map(|snapshot| snapshot.container(name)).collect();
+            if let Some(other) = found.iter().find(|c| c.kind != kind) {
+                let text = format!("state `{name}` is {:?} in the snapshot, {kind:?} in the program", other.kind);
+                return Err(Error::user(text));
+            }
+            chains.push(found);
+        }
+        container.restore(name, &chains, self.range)?;
+        let container = Arc::new(Mutex::new(container));
+        self.containers.push(Declared { name: name.to_owned(), container: container.clone() });
+        Ok(State(container))
+    }
+
+    /// Ends the declarations and lets go of the snapshots. Errors: `user`, if a snapshot holds state that was not declared:
+    /// it would be lost.
+    pub fn finish_restore(&mut self) -> Result<()> {
+        for container in std::mem::take(&mut self.chains).iter().flatten().flat_map(|s| &s.containers) {
+            if container.num_rows() > 0 && self.containers.iter().all(|c| c.name != container.name) {
+                return Err(Error::user(format!(
+                    "the snapshot has state `{}`, which the program does not use",
+                    container.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Freezes all containers at a barrier: cheap, in proportion to what changed.
+    pub fn freeze(&mut self) -> FrozenState {
+        let full = std::mem::take(&mut self.full);
+        let freeze = |c: &Declared| {
+            let mut container = c.container.lock().unwrap_or_else(PoisonError::into_inner);
+            (c.name.clone(), container.freeze(full))
+        };
+        FrozenState { full, range: self.range, containers: self.containers.iter().map(freeze).collect() }
+    }
+
+    /// Makes the next freeze a full one: after a snapshot was lost, or to keep the chain short.
+    pub fn restart_chain(&mut self) {
+        self.full = true;
+    }
+}
+
+/// The part of a chain from its last full snapshot on.
+fn checked(chain: &Chain) -> Result<Chain> {
+    let fail = |text: String| Err(Error::external(text).with_retry(false));
+    if let Some(other) = chain.iter().find(|s| s.format != FORMAT) {
+        return fail(format!("snapshot of format {}, this build reads {FORMAT}", other.format));
+    }
+    let Some(start) = chain.iter().rposition(|s| s.full) else {
+        return fail("a chain of snapshots without a full one".to_owned());
+    };
+    let chain = chain.get(start..).unwrap_or_default().to_vec();
+    if chain.iter().any(|s| s.range != chain[0].range) {
+        return fail("a chain of snapshots of different key groups".to_owned());
+    }
+    Ok(chain)
+}
+
+/// The frozen state of an operator subtask: pages shared with the live containers until it is dropped.
+pub struct FrozenState {
+    full: bool,
+    range: KeyGroupRange,
+    containers: Vec<(String, Box<dyn Frozen>)>,
+}
+
+impl FrozenState {
+    /// Encodes it into Arrow batches; on any thread, while the operator goes on.
+    pub fn encode(&self) -> Result<OperatorSnapshot> {
+        let containers = self.containers.iter().map(|(name, frozen)| {
+            let Encoded { kind, schema, pieces } = frozen.encode()?;
+            Ok(ContainerSnapshot { name: name.clone(), kind, schema, pieces })
+        });
+        let containers = containers.collect::<Result<_>>()?;
+        Ok(OperatorSnapshot { format: FORMAT, full: self.full, range: self.range, containers })
+    }
+}
