@@ -1,1 +1,6 @@
-//! thalweg-operators
+//! The streaming operators of Thalweg. The planner and the Rust API describe one as a plain struct, which is the
+//! [`OperatorFactory`](thalweg_engine::OperatorFactory) that they put into the graph. Several edges into one port are a union:
+//! it needs no operator.
+
+pub mod calc;
+pub mod expr;
