@@ -1,0 +1,291 @@
+//! Clients of the broker: their settings, how long a first answer may take, and what they complain about meanwhile.
+//!
+//! Made by `discovery.rs` (off the tasks, may wait) and by readers and sinks (in a task, must not wait: making a client only
+//! starts its threads). Everything the client library says aside from records (connection lost, wrong password) ends in
+//! [`Complaints`] when the client is served.
+
+use super::error::{Blame, blame, from_code, from_kafka};
+use super::options::{Delivery, KafkaOptions};
+use super::properties::ClientProperties;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use thalweg_engine::error::{Error, Result};
+
+/// How long one question to the cluster may take.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How often the first question is asked: an unreachable broker is an error after 12 s.
+const ATTEMPTS: usize = 6;
+/// How long a client is served between two questions.
+const SERVE: Duration = Duration::from_millis(50);
+/// How many complaints are kept.
+const COMPLAINTS_MAX: usize = 16;
+
+/// Defaults that differ from the library's; a table's `properties.*` go before them.
+const SOURCE_DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "thalweg"),
+    ("group.id", "thalweg"),
+    // At the library's 1000 ms a full queue stalls the partition for a second.
+    ("fetch.queue.backoff.ms", "5"),
+    // Per partition; with the short backoff enough for full speed, at a quarter of the memory.
+    ("queued.min.messages", "10000"),
+    ("queued.max.messages.kbytes", "65536"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("socket.keepalive.enable", "true"),
+];
+
+/// What a source decides itself: offsets live in checkpoints, and a lost position is never skipped over silently.
+const SOURCE_FIXED: &[(&str, &str)] =
+    &[("enable.auto.commit", "false"), ("enable.auto.offset.store", "false"), ("auto.offset.reset", "error")];
+
+const SINK_DEFAULTS: &[(&str, &str)] = &[
+    ("client.id", "thalweg"),
+    ("linger.ms", "5"),
+    ("message.timeout.ms", "120000"),
+    ("queue.buffering.max.kbytes", "65536"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+    ("socket.keepalive.enable", "true"),
+    ("batch.size", "262144"),
+];
+
+/// Java's partitioning, so that equal keys meet in one partition whoever writes them.
+const SINK_FIXED: &[(&str, &str)] = &[("partitioner", "murmur2_random")];
+
+/// What a client has said since the last look: bounded, newest last, each text once.
+#[derive(Default)]
+pub(crate) struct Complaints(Mutex<VecDeque<(Code, String)>>);
+
+impl Complaints {
+    fn note(&self, code: Code, reason: &str) {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.iter().any(|(_, text)| text == reason) {
+            return;
+        }
+        if said.len() == COMPLAINTS_MAX {
+            said.pop_front();
+        }
+        said.push_back((code, reason.to_owned()));
+    }
+
+    /// The first complaint that no retry will cure, as an error; the rest is forgotten.
+    pub(crate) fn hopeless(&self, doing: &str, own_group: bool) -> Option<Error> {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A group that nobody named is only the library's wish: readers assign partitions themselves.
+        let counts =
+            |code: Code| matches!(blame(code), Blame::User(_)) && (own_group || code != Code::GroupAuthorizationFailed);
+        let found = said.iter().find(|(code, _)| counts(*code) || *code == Code::Fatal);
+        let error = found.map(|(code, reason)| from_code(doing, *code, reason));
+        if error.is_some() {
+            said.clear();
+        }
+        error
+    }
+
+    /// The most telling recent complaint: rather why one connection failed than that all are down.
+    fn recent(&self) -> Option<String> {
+        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = said.iter().rev().find(|(code, _)| *code != Code::AllBrokersDown);
+        telling.or(said.back()).map(|(_, reason)| reason.clone())
+    }
+}
+
+/// The library's view of [`Complaints`].
+#[derive(Default)]
+pub(crate) struct Events {
+    pub(crate) complaints: Complaints,
+}
+
+impl ClientContext for Events {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaints.note(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+    }
+}
+
+impl ConsumerContext for Events {}
+
+impl ProducerContext for Events {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, _: ()) {}
+}
+
+/// A consumer whose partitions are assigned by us.
+pub(crate) type SourceClient = BaseConsumer<Events>;
+/// A producer.
+pub(crate) type SinkClient = BaseProducer<Events>;
+
+/// A client for reading; does not wait for the broker. `until_end`: say when the end of a partition is reached.
+pub(crate) fn source_client(options: &KafkaOptions, until_end: bool) -> Result<SourceClient> {
+    let mut config = configure(&options.properties, SOURCE_DEFAULTS, SOURCE_FIXED);
+    config.set("enable.partition.eof", if until_end { "true" } else { "false" });
+    create(&config, options.bootstrap_servers())
+}
+
+/// A client for writing; does not wait for the broker.
+pub(crate) fn sink_client(options: &KafkaOptions) -> Result<SinkClient> {
+    let mut config = configure(&options.properties, SINK_DEFAULTS, SINK_FIXED);
+    let asked = |name: &str| options.properties.get(name).is_some();
+    match options.delivery {
+        Delivery::None if !asked("acks") && !asked("request.required.acks") => {
+            config.set("acks", "1");
+        }
+        // Retries then neither repeat nor reorder rows.
+        Delivery::AtLeastOnce if !asked("enable.idempotence") && !asked("acks") && !asked("request.required.acks") => {
+            config.set("enable.idempotence", "true");
+        }
+        _ => {}
+    }
+    create(&config, options.bootstrap_servers())
+}
+
+fn configure(properties: &ClientProperties, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Emerg);
+    let asked = properties.iter();
+    for (name, value) in defaults.iter().copied().chain(asked).chain(fixed.iter().copied()) {
+        config.set(name, value);
+    }
+    config
+}
+
+fn create<T: rdkafka::config::FromClientConfigAndContext<Events>>(config: &ClientConfig, brokers: &str) -> Result<T> {
+    config.create_with_context(Events::default()).map_err(|e| match &e {
+        KafkaError::ClientConfig(_, _, name, _) if ClientProperties::is_secret(name) => {
+            Error::user(format!("option `properties.{name}`: not a valid value"))
+        }
+        other => from_kafka(&format!("kafka client for `{brokers}`"), other),
+    })
+}
+
+/// A client that can be asked about the cluster.
+pub(crate) trait Served {
+    /// The library's handle.
+    fn handle(&self) -> &Client<Events>;
+    /// Lets it tell what happened.
+    fn serve(&self, timeout: Duration);
+}
+
+impl Served for SourceClient {
+    fn handle(&self) -> &Client<Events> {
+        self.client()
+    }
+
+    fn serve(&self, timeout: Duration) {
+        // Nothing is assigned while a client is asked, so no record can come out here.
+        let _ = self.poll(timeout);
+    }
+}
+
+impl Served for SinkClient {
+    fn handle(&self) -> &Client<Events> {
+        Producer::client(self)
+    }
+
+    fn serve(&self, timeout: Duration) {
+        self.poll(timeout);
+    }
+}
+
+/// The partitions of `topic`, in order. Waits up to 12 s for the cluster. `may_be_made`: asking may have made the topic, so that
+/// "unknown" is not its last word. Errors: `user` if the topic does not exist or may not
+/// be read, or the credentials are wrong; `external` if no broker answers.
+pub(crate) fn partitions(client: &impl Served, brokers: &str, topic: &str, may_be_made: bool) -> Result<Vec<i32>> {
+    let doing = format!("find topic `{topic}` at `{brokers}`");
+    let complaints = &client.handle().context().complaints;
+    let mut failure = Error::external(format!("{doing}: no answer"));
+    for attempt in 0..ATTEMPTS {
+        match client.handle().fetch_metadata(Some(topic), ATTEMPT) {
+            Ok(metadata) => {
+                let Some(found) = metadata.topics().first() else { continue };
+                let error = found.error().map(Code::from);
+                match error {
+                    None if !found.partitions().is_empty() => {
+                        let mut ids: Vec<i32> = found.partitions().iter().map(|p| p.id()).collect();
+                        ids.sort_unstable();
+                        return Ok(ids);
+                    }
+                    // A topic that is being made.
+                    None | Some(Code::LeaderNotAvailable) => failure = from_code(&doing, Code::LeaderNotAvailable, ""),
+                    Some(Code::UnknownTopicOrPartition | Code::UnknownTopic)
+                        if may_be_made && attempt + 3 < ATTEMPTS => {}
+                    Some(code) => return Err(from_code(&doing, code, "")),
+                }
+            }
+            Err(e) => failure = from_kafka(&doing, &e),
+        }
+        for _ in 0..4 {
+            client.serve(SERVE);
+        }
+        if let Some(error) = complaints.hopeless(&doing, true) {
+            return Err(error);
+        }
+    }
+    match complaints.recent() {
+        Some(reason) => Err(Error::external(format!(
+            "{doing}: no answer within 12 s: {reason}; check `properties.bootstrap.servers`"
+        ))),
+        None => Err(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::properties::CLIENT_OPTIONS;
+    use super::*;
+    use std::collections::BTreeMap;
+    use thalweg_engine::error::ErrorKind;
+
+    fn options(extra: &[(&str, &str)]) -> KafkaOptions {
+        let base = [("topic", "t"), ("properties.bootstrap.servers", "127.0.0.1:1"), ("format", "json")];
+        let mode = [("scan.startup.mode", "earliest-offset")];
+        let all = base.iter().chain(&mode).chain(extra).map(|(k, v)| (k.to_string(), v.to_string()));
+        KafkaOptions::parse(&all.collect::<BTreeMap<_, _>>()).unwrap().0
+    }
+
+    #[test]
+    fn the_library_knows_every_option_of_the_list() {
+        for name in CLIENT_OPTIONS {
+            let refused = ClientConfig::new().set(*name, "").create_native_config().err().map(|e| e.to_string());
+            assert!(!refused.as_ref().is_some_and(|text| text.contains("No such")), "{name}: {refused:?}");
+        }
+        let refused = ClientConfig::new().set("no.such.option", "").create_native_config().err().unwrap().to_string();
+        assert!(refused.contains("No such"), "{refused}");
+    }
+
+    #[test]
+    fn a_table_overrides_defaults_but_not_what_is_fixed() {
+        let o = options(&[("properties.queued.min.messages", "77"), ("properties.auto.offset.reset", "earliest")]);
+        let config = configure(&o.properties, SOURCE_DEFAULTS, SOURCE_FIXED);
+        assert_eq!(config.get("queued.min.messages"), Some("77"));
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("5"));
+        assert_eq!(config.get("auto.offset.reset"), Some("error"));
+    }
+
+    #[test]
+    fn a_bad_value_is_the_users_and_a_secret_stays_out_of_the_text() {
+        let error = source_client(&options(&[("properties.fetch.min.bytes", "many")]), false).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::User);
+        assert!(error.message().contains("option `properties.fetch.min.bytes`: "), "{error}");
+        let error = source_client(&options(&[("properties.security.protocol", "SASL_TELNET")]), false).err().unwrap();
+        assert!(error.kind() == ErrorKind::User && error.message().contains("security.protocol"), "{error}");
+    }
+
+    #[test]
+    fn nobody_at_the_address_is_an_error_that_says_so() {
+        let client = source_client(&options(&[]), false).unwrap();
+        let error = partitions(&client, "127.0.0.1:1", "t", false).unwrap_err();
+        assert_eq!((error.kind(), error.retry()), (ErrorKind::External, true));
+        let text = error.message();
+        assert!(text.contains("find topic `t` at `127.0.0.1:1`") && text.contains("refused"), "{text}");
+    }
+}

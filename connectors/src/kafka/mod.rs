@@ -1,0 +1,35 @@
+//! Apache Kafka: a source that assigns partitions itself, and a sink that loses nothing.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options`, `properties` | a table's options, typed; the client's, from an allow-list |
+//! | `client`, `error` | clients, their first contact, whose fault an error is |
+//! | `discovery`, `enumerator` | partitions, where they are read from and to; who reads them |
+//! | `queue`, `rows`, `metadata` | batches of records from the client; records to rows |
+//! | `source`, `reader` | the source, the reader of one subtask |
+//! | `sink`, `producer` | the sink and its subtasks; batches of records to the client |
+//! | `testing` | a cluster for tests and examples |
+
+mod client;
+mod discovery;
+mod enumerator;
+mod error;
+mod metadata;
+mod options;
+mod producer;
+mod properties;
+mod queue;
+mod reader;
+mod rows;
+mod sink;
+mod source;
+pub mod testing;
+
+pub use metadata::{METADATA_COLUMNS, MetadataColumn};
+pub use options::{
+    Bounded, Delivery, KafkaOptions, PartitionOffsets, Partitioner, Startup, TABLE_OPTIONS, ValueFields,
+};
+pub use properties::{CLIENT_OPTIONS, ClientProperties};
+pub use rows::{BadRecord, ColumnSource, EncodedRows, RecordDecoder, RecordEncoder};
+pub use sink::{EncoderFactory, IN_FLIGHT_MAX, KafkaSink, SinkLayout, SinkPart};
+pub use source::{DecoderFactory, KafkaSource};

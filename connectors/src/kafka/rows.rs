@@ -1,0 +1,284 @@
+//! From records to rows: the value's columns, the key's, and metadata, side by side; bad records set aside.
+//!
+//! Called by the reader for each batch of one partition. A record is bad if its value or its key cannot be decoded, or is NULL
+//! (a tombstone) where the table reads columns of it. What happens to bad records is the table's choice; they are always
+//! counted.
+//!
+//! Invariants
+//! - R1 row `i` of every column comes from the same record, whatever the formats dropped.
+//! - R2 rows keep the order of offsets.
+
+use super::metadata::{MetadataBuilder, MetadataColumn};
+use super::queue::Record;
+use arrow::array::{ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::compute;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use thalweg_engine::batch::Batch;
+use thalweg_engine::error::{Error, Result};
+use thalweg_engine::metrics::NodeMetrics;
+use thalweg_engine::source::rejected_schema;
+
+/// What a bad record does (`bad-record`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadRecord {
+    /// It fails the job.
+    #[default]
+    Fail,
+    /// It is counted and skipped.
+    Skip,
+    /// It is counted and handed to the rejected output.
+    DeadLetter,
+}
+
+/// Turns bytes of records into rows; made by a format for the columns that are read.
+pub trait RecordDecoder: Send {
+    /// Takes the next record.
+    fn push(&mut self, record: &[u8]);
+
+    /// The rows of the good records since the last flush, in order, and the place (from 0) and fault of every bad one.
+    fn flush(&mut self) -> Result<(RecordBatch, Vec<(usize, String)>)>;
+}
+
+/// Turns rows into bytes of records; made by a format.
+pub trait RecordEncoder: Send {
+    /// Appends every row.
+    fn encode(&mut self, rows: &RecordBatch, out: &mut EncodedRows) -> Result<()>;
+}
+
+/// Encoded rows, one after the other.
+#[derive(Debug, Default)]
+pub struct EncodedRows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl EncodedRows {
+    /// Appends a row.
+    pub fn push(&mut self, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Row `index`.
+    pub fn row(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
+        let end = self.ends.get(index).copied().unwrap_or(start);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+}
+
+/// Where a column of the table comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnSource {
+    /// A column of the value's decoder, by index.
+    Value(usize),
+    /// A column of the key's decoder, by index.
+    Key(usize),
+    /// What the record carries besides.
+    Metadata(MetadataColumn),
+}
+
+/// Names a batch's place for messages and metadata.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) table: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+}
+
+/// Decodes batches of one reader.
+pub(crate) struct Rows {
+    pub(crate) schema: SchemaRef,
+    pub(crate) columns: Vec<ColumnSource>,
+    pub(crate) value: Option<Box<dyn RecordDecoder>>,
+    pub(crate) key: Option<Box<dyn RecordDecoder>>,
+    pub(crate) metadata: Vec<MetadataBuilder>,
+    pub(crate) policy: BadRecord,
+}
+
+/// What a batch of records became.
+pub(crate) struct Decoded {
+    pub(crate) batch: Batch,
+    pub(crate) rejected: Option<Batch>,
+}
+
+/// Index of a record and why it is bad.
+type Fault = (usize, String);
+
+impl Rows {
+    /// Makes the columns of `records`. Errors: `user` for a bad record under [`BadRecord::Fail`].
+    pub(crate) fn decode(
+        &mut self,
+        place: Place<'_>,
+        records: &[Record<'_>],
+        metrics: &NodeMetrics,
+    ) -> Result<Decoded> {
+        let mut faults = Vec::new();
+        let value = decode_part(self.value.as_mut(), records, "value", Record::value, &mut faults)?;
+        let key = decode_part(self.key.as_mut(), records, "key", Record::key, &mut faults)?;
+        let value = without(value, &faults)?;
+        let key = without(key, &faults)?;
+        let keep = keep_mask(records.len(), &faults);
+        let rows = keep.as_ref().map_or(records.len(), BooleanArray::true_count);
+        let columns = self.columns(place, records, [value.as_ref(), key.as_ref()], keep.as_ref())?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = Batch::new(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        faults.sort();
+        faults.dedup_by_key(|f| f.0);
+        let rejected = self.reject(place, records, &faults, metrics)?;
+        Ok(Decoded { batch, rejected })
+    }
+
+    fn columns(
+        &mut self,
+        place: Place<'_>,
+        records: &[Record<'_>],
+        parts: [Option<&RecordBatch>; 2],
+        keep: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        let mut metadata = self.metadata.iter_mut();
+        for (from, field) in self.columns.iter().zip(self.schema.fields()) {
+            let column = match from {
+                ColumnSource::Value(i) => part_column(parts[0], *i),
+                ColumnSource::Key(i) => part_column(parts[1], *i),
+                ColumnSource::Metadata(_) => {
+                    let builder =
+                        metadata.next().ok_or_else(|| Error::internal("a metadata column without a builder"))?;
+                    builder.append(place.topic, place.partition, records)?;
+                    let column = builder.finish();
+                    Ok(match keep {
+                        Some(keep) => compute::filter(&column, keep)?,
+                        None => column,
+                    })
+                }
+            }?;
+            let cast = column.data_type() != field.data_type();
+            columns.push(if cast { compute::cast(&column, field.data_type())? } else { column });
+        }
+        Ok(columns)
+    }
+
+    fn reject(
+        &self,
+        place: Place<'_>,
+        records: &[Record<'_>],
+        faults: &[Fault],
+        metrics: &NodeMetrics,
+    ) -> Result<Option<Batch>> {
+        let Some((first, reason)) = faults.first() else { return Ok(None) };
+        metrics.bad_records.add(faults.len() as u64);
+        match self.policy {
+            BadRecord::Skip => Ok(None),
+            BadRecord::DeadLetter => dead_letters(place, records, faults).map(Some),
+            BadRecord::Fail => {
+                let offset = records.get(*first).map_or(-1, Record::offset);
+                let Place { topic, partition, .. } = place;
+                Err(Error::user(format!(
+                    "table `{}`: record at offset {offset} of `{topic}-{partition}`: {reason}; \
+                     `bad-record` = 'skip' or 'dead-letter' goes on without it",
+                    place.table
+                )))
+            }
+        }
+    }
+}
+
+fn part_column(part: Option<&RecordBatch>, index: usize) -> Result<ArrayRef> {
+    let column = part.and_then(|p| p.columns().get(index));
+    column.cloned().ok_or_else(|| Error::internal(format!("the format gave no column {index}")))
+}
+
+/// One part's rows, and which record each row came from (in order, faults of this part left out).
+struct Part {
+    batch: RecordBatch,
+    origins: Vec<usize>,
+}
+
+fn decode_part<'a>(
+    decoder: Option<&mut Box<dyn RecordDecoder>>,
+    records: &[Record<'a>],
+    name: &str,
+    bytes: fn(&Record<'a>) -> Option<&'a [u8]>,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Part>> {
+    let Some(decoder) = decoder else { return Ok(None) };
+    let mut origins = Vec::with_capacity(records.len());
+    for (index, record) in records.iter().enumerate() {
+        match bytes(record) {
+            Some(bytes) => {
+                decoder.push(bytes);
+                origins.push(index);
+            }
+            None => faults.push((index, format!("the {name} is NULL"))),
+        }
+    }
+    let (batch, bad) = decoder.flush()?;
+    for (place, reason) in &bad {
+        let index = origins.get(*place).copied();
+        let index = index.ok_or_else(|| Error::internal(format!("bad record {place} of {}", origins.len())))?;
+        faults.push((index, format!("{name}: {reason}")));
+    }
+    if !bad.is_empty() {
+        let mut place = 0;
+        origins.retain(|_| {
+            place += 1;
+            !bad.iter().any(|(b, _)| *b == place - 1)
+        });
+    }
+    if batch.num_rows() != origins.len() {
+        let text = format!("{} rows of {} good records", batch.num_rows(), origins.len());
+        return Err(Error::internal(text));
+    }
+    Ok(Some(Part { batch, origins }))
+}
+
+/// Drops the rows whose record the other part could not decode.
+fn without(part: Option<Part>, faults: &[Fault]) -> Result<Option<RecordBatch>> {
+    let Some(Part { batch, origins }) = part else { return Ok(None) };
+    let dropped = |origin: &usize| faults.iter().any(|(index, _)| index == origin);
+    if faults.is_empty() || !origins.iter().any(dropped) {
+        return Ok(Some(batch));
+    }
+    let keep: BooleanArray = origins.iter().map(|o| Some(!dropped(o))).collect();
+    Ok(Some(compute::filter_record_batch(&batch, &keep)?))
+}
+
+fn keep_mask(records: usize, faults: &[Fault]) -> Option<BooleanArray> {
+    if faults.is_empty() {
+        return None;
+    }
+    let mut keep = vec![true; records];
+    for (index, _) in faults {
+        if let Some(k) = keep.get_mut(*index) {
+            *k = false;
+        }
+    }
+    Some(BooleanArray::from(keep))
+}
+
+fn dead_letters(place: Place<'_>, records: &[Record<'_>], faults: &[Fault]) -> Result<Batch> {
+    let (mut source, mut position, mut reason) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let mut raw = BinaryBuilder::new();
+    for (index, fault) in faults {
+        let record = records.get(*index).ok_or_else(|| Error::internal(format!("no record {index}")))?;
+        source.append_value(place.table);
+        position.append_value(format!("{}-{}:{}", place.topic, place.partition, record.offset()));
+        reason.append_value(fault);
+        raw.append_option(record.value());
+    }
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(source.finish()), Arc::new(position.finish()), Arc::new(reason.finish()), Arc::new(raw.finish())];
+    Ok(Batch::new(RecordBatch::try_new(rejected_schema(), columns)?))
+}

@@ -1,0 +1,309 @@
+//! The `kafka` sink: rows become records of one topic, and a barrier passes when the cluster has all of them.
+//!
+//! The factory is made by the planner and asks no broker; `check` looks whether the topic can be written before the first row.
+//! Rows are encoded in [`KafkaSinkTask::write`] and handed to the client as far as its buffer allows; the rest waits in the
+//! subtask, which is then busy.
+//!
+//! Invariants
+//! - S1 at least once: `prepare` is done only when every record before it has been acknowledged; a record that could not be
+//!   delivered fails the job.
+//! - S2 bounded: at most [`IN_FLIGHT_MAX`] records, the client's `queue.buffering.max.kbytes`, and one batch.
+//! - S3 records of one subtask with one key stay in order.
+
+use super::client::{partitions, sink_client};
+use super::options::{Delivery, KafkaOptions, Partitioner};
+use super::producer::{ANY_PARTITION, Extras, Outgoing, Producer};
+use super::rows::{EncodedRows, RecordEncoder};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
+use rdkafka::message::{Header, OwnedHeaders};
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use thalweg_engine::batch::Batch;
+use thalweg_engine::error::{Error, Result};
+use thalweg_engine::metrics::NodeMetrics;
+use thalweg_engine::sink::{Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+
+/// Records in flight above which a subtask is busy.
+pub const IN_FLIGHT_MAX: usize = 32_768;
+/// Records in flight below which it takes rows again.
+const IN_FLIGHT_RESUME: usize = IN_FLIGHT_MAX / 2;
+
+/// Makes the encoder of one subtask.
+pub type EncoderFactory = Arc<dyn Fn() -> Result<Box<dyn RecordEncoder>> + Send + Sync>;
+
+/// The columns of a record's value or key.
+#[derive(Clone)]
+pub struct SinkPart {
+    /// Which columns of the rows.
+    pub columns: Vec<usize>,
+    /// As the format sees them: for a key without the prefix of its columns' names.
+    pub schema: SchemaRef,
+    /// The format.
+    pub encoder: EncoderFactory,
+}
+
+/// How rows become records.
+#[derive(Clone)]
+pub struct SinkLayout {
+    /// The value.
+    pub value: SinkPart,
+    /// The key, if the table has one.
+    pub key: Option<SinkPart>,
+    /// The column of the `timestamp` metadata.
+    pub timestamp: Option<usize>,
+    /// The column of the `headers` metadata.
+    pub headers: Option<usize>,
+}
+
+/// A table's topic, written.
+pub struct KafkaSink {
+    table: Arc<str>,
+    topic: Arc<str>,
+    options: Arc<KafkaOptions>,
+    layout: SinkLayout,
+    /// How many partitions the topic has, once somebody has asked.
+    partitions: Arc<OnceLock<i32>>,
+}
+
+impl KafkaSink {
+    /// A sink for rows laid out so. Errors: `user` if the table names several topics.
+    pub fn new(table: &str, options: KafkaOptions, layout: SinkLayout) -> Result<KafkaSink> {
+        let topic = options.sink_topic()?.into();
+        let options = Arc::new(options);
+        Ok(KafkaSink { table: table.into(), topic, options, layout, partitions: Arc::default() })
+    }
+}
+
+impl SinkFactory for KafkaSink {
+    fn sink(&self) -> Result<Box<dyn Sink>> {
+        let with_encoder = |part: &SinkPart| -> Result<_> { Ok((part.clone(), (part.encoder)()?)) };
+        Ok(Box::new(KafkaSinkTask {
+            table: self.table.clone(),
+            topic: self.topic.clone(),
+            options: self.options.clone(),
+            value: with_encoder(&self.layout.value)?,
+            key: self.layout.key.as_ref().map(with_encoder).transpose()?,
+            timestamp: self.layout.timestamp,
+            headers: self.layout.headers,
+            partitions: self.partitions.clone(),
+            placing: Placing::ByKey,
+            pending: VecDeque::new(),
+            open: None,
+        }))
+    }
+
+    fn check(&self) -> Result<()> {
+        count_partitions(&self.options, &self.topic, &self.partitions).map(|_| ())
+    }
+}
+
+fn count_partitions(options: &KafkaOptions, topic: &str, known: &OnceLock<i32>) -> Result<i32> {
+    if let Some(count) = known.get() {
+        return Ok(*count);
+    }
+    let found = partitions(&sink_client(options)?, options.bootstrap_servers(), topic, true)?;
+    let count = i32::try_from(found.len()).unwrap_or(i32::MAX);
+    Ok(*known.get_or_init(|| count))
+}
+
+/// One subtask of the sink.
+struct KafkaSinkTask {
+    table: Arc<str>,
+    topic: Arc<str>,
+    options: Arc<KafkaOptions>,
+    value: (SinkPart, Box<dyn RecordEncoder>),
+    key: Option<(SinkPart, Box<dyn RecordEncoder>)>,
+    timestamp: Option<usize>,
+    headers: Option<usize>,
+    partitions: Arc<OnceLock<i32>>,
+    placing: Placing,
+    /// Batches of which the client has not taken everything yet.
+    pending: VecDeque<Pending>,
+    open: Option<(Producer, Arc<NodeMetrics>)>,
+}
+
+/// Which partition the next record goes to.
+enum Placing {
+    ByKey,
+    Fixed(i32),
+    InTurn { next: i32, partitions: i32 },
+}
+
+impl Placing {
+    fn of(&self, index: usize) -> i32 {
+        match self {
+            Placing::ByKey => ANY_PARTITION,
+            Placing::Fixed(partition) => *partition,
+            // Both are below the number of partitions, so the sum fits.
+            Placing::InTurn { next, partitions } => {
+                let step = i32::try_from(index % (*partitions).max(1) as usize).unwrap_or(0);
+                next.wrapping_add(step).rem_euclid((*partitions).max(1))
+            }
+        }
+    }
+
+    fn advance(&mut self, records: usize) {
+        let to = self.of(records);
+        if let Placing::InTurn { next, .. } = self {
+            *next = to;
+        }
+    }
+}
+
+/// The encoded rows of one batch, of which the first `sent` are the client's business already.
+struct Pending {
+    values: EncodedRows,
+    keys: Option<EncodedRows>,
+    timestamps: Option<ArrayRef>,
+    headers: Option<ArrayRef>,
+    sent: usize,
+}
+
+impl Pending {
+    fn is_sent(&self) -> bool {
+        self.sent >= self.values.len()
+    }
+
+    fn record(&self, index: usize, partition: i32) -> Outgoing<'_> {
+        let key = self.keys.as_ref().map(|keys| keys.row(index));
+        Outgoing { key, value: self.values.row(index), partition }
+    }
+
+    fn extras(&self, index: usize) -> Extras {
+        let timestamp = self.timestamps.as_ref().and_then(|column| {
+            let column = column.as_primitive::<TimestampMillisecondType>();
+            column.is_valid(index).then(|| column.value(index))
+        });
+        Extras { timestamp, headers: self.headers.as_ref().and_then(|column| headers_of(column, index)) }
+    }
+}
+
+fn headers_of(column: &ArrayRef, index: usize) -> Option<OwnedHeaders> {
+    let column = column.as_map_opt()?;
+    if column.is_null(index) {
+        return None;
+    }
+    let entries = column.value(index);
+    let names = entries.column(0).as_string_opt::<i32>()?;
+    let values = entries.column(1).as_binary_opt::<i32>()?;
+    let mut headers = OwnedHeaders::new_with_capacity(entries.len());
+    for (key, value) in names.iter().zip(values) {
+        headers = headers.insert(Header { key: key.unwrap_or_default(), value });
+    }
+    Some(headers)
+}
+
+fn encode(part: &mut (SinkPart, Box<dyn RecordEncoder>), rows: &RecordBatch) -> Result<EncodedRows> {
+    let (SinkPart { columns, schema, .. }, encoder) = part;
+    let columns = columns.iter().map(|i| {
+        let column = rows.columns().get(*i).cloned();
+        column.ok_or_else(|| Error::internal(format!("column {i} of {}", rows.num_columns())))
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)?;
+    let mut encoded = EncodedRows::default();
+    encoder.encode(&rows, &mut encoded)?;
+    if encoded.len() != rows.num_rows() {
+        return Err(Error::internal(format!("{} records of {} rows", encoded.len(), rows.num_rows())));
+    }
+    Ok(encoded)
+}
+
+fn millis_of(rows: &RecordBatch, column: Option<usize>) -> Result<Option<ArrayRef>> {
+    let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let column = column.and_then(|i| rows.columns().get(i));
+    Ok(column.map(|c| compute::cast(c, &millis)).transpose()?)
+}
+
+impl KafkaSinkTask {
+    /// Hands over what the client has room for, and takes its reports. `limit`: above this many in flight it is busy.
+    fn pump(&mut self, limit: usize) -> Result<Written> {
+        let (producer, _) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
+        producer.reports()?;
+        while let Some(pending) = self.pending.front_mut() {
+            let sent = send(producer, pending, &self.placing)?;
+            self.placing.advance(sent);
+            pending.sent += sent;
+            if !pending.is_sent() {
+                break;
+            }
+            self.pending.pop_front();
+        }
+        let busy = !self.pending.is_empty() || producer.in_flight() > limit;
+        Ok(if busy { Written::Busy } else { Written::Done })
+    }
+}
+
+/// Sends what is left of a batch; returns how many records the client took.
+fn send(producer: &mut Producer, pending: &Pending, placing: &Placing) -> Result<usize> {
+    let rest = (pending.sent..pending.values.len()).enumerate();
+    if pending.timestamps.is_none() && pending.headers.is_none() {
+        return producer.send(rest.map(|(n, index)| pending.record(index, placing.of(n))));
+    }
+    for (sent, index) in rest {
+        if !producer.send_with(pending.record(index, placing.of(sent)), pending.extras(index))? {
+            return Ok(sent);
+        }
+    }
+    Ok(pending.values.len() - pending.sent)
+}
+
+impl Sink for KafkaSinkTask {
+    fn open(&mut self, ctx: &mut SinkOpen<'_>) -> Result<Release> {
+        let subtask = i32::try_from(ctx.subtask.index).unwrap_or(0);
+        self.placing = match self.options.partitioner {
+            Partitioner::Default => Placing::ByKey,
+            // `check` has asked the cluster, so this is known.
+            Partitioner::Fixed => {
+                Placing::Fixed(subtask % count_partitions(&self.options, &self.topic, &self.partitions)?.max(1))
+            }
+            Partitioner::RoundRobin => {
+                let partitions = count_partitions(&self.options, &self.topic, &self.partitions)?.max(1);
+                Placing::InTurn { next: subtask % partitions, partitions }
+            }
+        };
+        let waker = ctx.waker.clone();
+        let producer = Producer::new(sink_client(&self.options)?, &self.topic, Arc::new(move || waker.wake()))?;
+        self.open = Some((producer, ctx.metrics.clone()));
+        Ok(Release::Batch)
+    }
+
+    fn write(&mut self, batch: Batch, _: &mut SinkContext<'_>) -> Result<Written> {
+        if batch.weights().is_some_and(|w| w.iter().any(|w| *w != 1)) {
+            let text =
+                "rows are changed or removed, and connector `kafka` only appends; write to a sink that takes changes";
+            return Err(Error::user(format!("table `{}`: {text}", self.table)));
+        }
+        let rows = batch.columns();
+        // Accepting everything is the contract: what the client has no room for yet is behind what is there already.
+        self.pending.push_back(Pending {
+            values: encode(&mut self.value, rows)?,
+            keys: self.key.as_mut().map(|part| encode(part, rows)).transpose()?,
+            timestamps: millis_of(rows, self.timestamp)?,
+            headers: self.headers.and_then(|i| rows.columns().get(i)).cloned(),
+            sent: 0,
+        });
+        if let Some((_, metrics)) = &self.open {
+            metrics.rows_out.add(rows.num_rows() as u64);
+        }
+        self.pump(IN_FLIGHT_MAX)
+    }
+
+    fn on_wake(&mut self, _: &mut SinkContext<'_>) -> Result<Written> {
+        self.pump(IN_FLIGHT_RESUME)
+    }
+
+    fn prepare(&mut self, _: u64, _: bool, _: &mut SinkContext<'_>) -> Result<Prepare> {
+        let limit = if self.options.delivery == Delivery::None { usize::MAX } else { 0 };
+        Ok(match self.pump(limit)? {
+            Written::Done => Prepare::Done(Prepared::default()),
+            Written::Busy => Prepare::Pending,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "sink_tests.rs"]
+mod tests;
