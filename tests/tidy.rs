@@ -163,7 +163,8 @@ fn library_code_does_not_unwrap() {
 
 fn has_file_wide_reason(text: &str) -> bool {
     let attribute = |l: &&str| l.starts_with("#![expect(") || l.starts_with("#![allow(");
-    text.lines().take(60).any(|l| attribute(&l)) && text.contains("clippy::unwrap_used")
+    text.lines().take(60).any(|l| attribute(&l))
+        && (text.contains("clippy::unwrap_used") || text.contains("clippy::expect_used"))
 }
 
 #[test]
