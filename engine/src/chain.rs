@@ -2,14 +2,15 @@
 //!
 //! Invariants
 //! - H1 a node's children come after it, so a context that borrows "everything below" can never reach a parent.
-//! - H2 `touched` is set by every call, and cleared by a flush that is done: a node that did not run is not flushed.
+//! - H2 `touched` is set by every call, and cleared by a flush that is done: an operator that did not run is not flushed.
 
 use crate::batch::Batch;
 use crate::clock::{Clock, Deadline};
 use crate::error::Result;
-use crate::message::Waker;
+use crate::message::{Barrier, Waker};
 use crate::metrics::NodeMetrics;
 use crate::operator::{Context, Operator, OutPort, Port};
+use crate::sink::Prepared;
 use crate::state::StateStore;
 use crate::time::EventTime;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     /// Per input port, whether `on_end` was called.
     pub ended: Vec<bool>,
     pub touched: bool,
+    /// Sinks take part in every barrier, touched or not.
+    pub always_flush: bool,
 }
 
 /// What lies beyond the chain: the task's edges, its clock and its timers. The task and the test harness implement it.
@@ -57,6 +60,10 @@ pub(crate) trait Exits {
     fn clock(&self) -> &Clock;
     /// The number of the running epoch.
     fn epoch(&self) -> u64;
+    /// The barrier that is being walked, if any.
+    fn barrier(&self) -> Option<Barrier>;
+    /// Takes what a sink has prepared at this barrier.
+    fn put_prepared(&mut self, node: usize, prepared: Prepared);
 }
 
 /// Runs `f` on node `i` of the chain whose nodes from number `base` on are `nodes`.

@@ -73,6 +73,8 @@ pub enum Message {
     },
     /// Sources: a checkpoint that covers these positions is complete.
     CheckpointComplete(Vec<(SplitId, Position)>),
+    /// Say what the task's queues and credits look like.
+    Describe(Sender<String>),
     /// Drop everything.
     Cancel,
 }

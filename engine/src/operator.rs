@@ -9,8 +9,9 @@ use crate::chain::{Exits, Link, Node, deliver};
 use crate::clock::{Clock, Deadline};
 use crate::error::Result;
 use crate::key::KeyGroupRange;
-use crate::message::Waker;
+use crate::message::{Barrier, Waker};
 use crate::metrics::NodeMetrics;
+use crate::sink::Prepared;
 use crate::state::StateStore;
 use crate::time::EventTime;
 use std::sync::Arc;
@@ -181,5 +182,14 @@ impl Context<'_> {
     /// The counters of this subtask.
     pub fn metrics(&self) -> &NodeMetrics {
         self.metrics
+    }
+
+    /// The barrier that is being walked; only a sink's adapter may know.
+    pub(crate) fn barrier(&self) -> Option<Barrier> {
+        self.exits.barrier()
+    }
+
+    pub(crate) fn put_prepared(&mut self, prepared: Prepared) {
+        self.exits.put_prepared(self.node, prepared);
     }
 }

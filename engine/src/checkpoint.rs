@@ -1,0 +1,110 @@
+//! A job-wide checkpoint in memory: what all tasks said at one barrier, by operator id, so that any parallelism can take it up.
+//!
+//! Invariants
+//! - M1 everything in it belongs to the same barrier; nothing refers to subtasks by their number.
+//! - M2 a split that any reader was ever assigned is named, finished or not.
+
+use crate::error::Result;
+use crate::report::Part;
+use crate::sink::Prepared;
+use crate::split::SplitState;
+use crate::state::{Chain, FrozenState};
+use crate::time::EventTime;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A source in a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SourceCheckpoint {
+    /// The enumerator's state.
+    pub enumerator: Value,
+    /// Every split ever assigned.
+    pub splits: BTreeMap<String, SplitState>,
+}
+
+/// What a job needs to go on from a barrier.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// The barrier's number.
+    pub epoch: u64,
+    /// The graph's picture.
+    pub graph: Value,
+    /// By source id.
+    pub sources: BTreeMap<String, SourceCheckpoint>,
+    /// By operator id, one chain of snapshots per old subtask.
+    pub operators: BTreeMap<String, Vec<Chain>>,
+    /// By the id of a task's root: the lowest frontier of its subtasks.
+    pub frontiers: BTreeMap<String, EventTime>,
+    /// By sink id: what was prepared at this barrier.
+    pub prepared: BTreeMap<String, Vec<Prepared>>,
+}
+
+/// Keeps the chains of all operators over a job's checkpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Chains(BTreeMap<(String, u32), Chain>);
+
+impl Chains {
+    /// Adds what a subtask froze.
+    pub fn add(&mut self, id: &str, subtask: u32, frozen: &FrozenState) -> Result<()> {
+        let snapshot = frozen.encode()?;
+        let chain = self.0.entry((id.to_owned(), subtask)).or_default();
+        if snapshot.full {
+            chain.clear();
+        }
+        chain.push(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn by_operator(&self) -> BTreeMap<String, Vec<Chain>> {
+        let mut all: BTreeMap<String, Vec<Chain>> = BTreeMap::new();
+        for ((id, _), chain) in &self.0 {
+            all.entry(id.clone()).or_default().push(chain.clone());
+        }
+        all
+    }
+}
+
+impl Checkpoint {
+    /// Puts the parts of a barrier together. `roots` names each task's root; `sources` holds each enumerator's state and the
+    /// splits that no reader has now.
+    pub(crate) fn assemble(
+        epoch: u64,
+        graph: Value,
+        parts: &[Part],
+        roots: &[String],
+        sources: BTreeMap<String, SourceCheckpoint>,
+        chains: &mut Chains,
+    ) -> Result<Checkpoint> {
+        let mut checkpoint = Checkpoint { epoch, graph, sources, ..Checkpoint::default() };
+        for part in parts {
+            let Some(root) = roots.get(part.task) else { continue };
+            let low = checkpoint.frontiers.entry(root.clone()).or_insert(part.frontier);
+            *low = part.frontier.min(*low);
+            if let Some(source) = checkpoint.sources.get_mut(root) {
+                source.splits.extend(part.splits.iter().map(|(id, s)| (id.to_string(), s.clone())));
+            }
+            for (id, frozen) in &part.snapshots {
+                chains.add(id, part.subtask, frozen)?;
+            }
+        }
+        checkpoint.operators = chains.by_operator();
+        checkpoint.prepared = prepared_by_sink(parts);
+        Ok(checkpoint)
+    }
+}
+
+/// What all subtasks have prepared, by sink, in the order of subtasks.
+pub(crate) fn prepared_by_sink(parts: &[Part]) -> BTreeMap<String, Vec<Prepared>> {
+    let mut all: BTreeMap<String, Vec<(u32, Prepared)>> = BTreeMap::new();
+    for part in parts {
+        for (id, prepared) in &part.prepared {
+            all.entry(id.clone()).or_default().push((part.subtask, prepared.clone()));
+        }
+    }
+    let sorted = |mut v: Vec<(u32, Prepared)>| {
+        v.sort_by_key(|(subtask, _)| *subtask);
+        v.into_iter().map(|(_, p)| p).collect()
+    };
+    all.into_iter().map(|(id, v)| (id, sorted(v))).collect()
+}

@@ -1,0 +1,318 @@
+//! The coordinator's decisions: when an epoch ends, when a barrier is complete, how a job ends. Pure: it is told what happened
+//! and the time, and answers what to do; `job.rs` does it.
+//!
+//! Invariants
+//! - D1 epochs are numbered densely; at most `max_in_flight` are open, and a trigger that comes too early is skipped.
+//! - D2 after the last barrier nothing is triggered.
+//! - D3 the first error is the job's; what follows from it is not.
+//! - D4 the job has ended when every task has exited and every commit it asked for has been answered.
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::message::{Barrier, Last};
+use crate::report::Part;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// When barriers are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Between two epochs of a job with updating operators.
+    pub epochs: Option<Duration>,
+    /// Between two checkpoints.
+    pub checkpoints: Option<Duration>,
+    /// Most open epochs.
+    pub max_in_flight: usize,
+    /// The first barrier's number.
+    pub first_epoch: u64,
+    /// Every barrier is a checkpoint; what tests that restart a job want.
+    pub every_epoch_is_a_checkpoint: bool,
+}
+
+/// What happened.
+pub(crate) enum Event {
+    /// Sources and sinks have looked outside; rows may flow.
+    Ready,
+    /// A barrier's part came.
+    Done(Box<Part>),
+    /// A reader has nothing more to read, ever.
+    Exhausted { task: usize, subtask: u32 },
+    /// A source wants the epoch to end.
+    Full,
+    /// A task's thread ended.
+    Exited(Result<(), Error>),
+    /// Something outside the tasks failed.
+    Failed(Error),
+    /// The commits of a barrier were done.
+    Committed,
+    /// The owner wants a checkpoint now.
+    Checkpoint,
+    /// The owner wants the job to end.
+    End(Last),
+    /// The owner wants the job gone.
+    Cancel,
+}
+
+/// What to do.
+pub(crate) enum Action {
+    /// Tell all sources.
+    Trigger(Barrier),
+    /// All parts of a barrier are there: commit, and keep the checkpoint.
+    Complete { barrier: Barrier, parts: Vec<Part> },
+    /// Tell all tasks.
+    CancelAll,
+}
+
+struct Open {
+    barrier: Barrier,
+    parts: Vec<Part>,
+}
+
+/// See the module.
+pub(crate) struct Coordinator {
+    schedule: Schedule,
+    tasks: usize,
+    source_tasks: usize,
+    ready: bool,
+    next_epoch: u64,
+    open: BTreeMap<u64, Open>,
+    epoch_due: Moment,
+    checkpoint_due: Moment,
+    checkpoint_wanted: bool,
+    epoch_wanted: bool,
+    exhausted: BTreeSet<(usize, u32)>,
+    last: Option<Last>,
+    last_sent: bool,
+    cancelled: bool,
+    exited: usize,
+    commits_open: usize,
+    error: Option<Error>,
+    /// Triggers that came while too many epochs were open.
+    pub skipped: u64,
+}
+
+impl Coordinator {
+    /// For so many subtasks in all, and so many of them sources.
+    pub fn new(schedule: Schedule, tasks: usize, source_tasks: usize, now: Moment) -> Coordinator {
+        Coordinator {
+            schedule,
+            tasks,
+            source_tasks,
+            ready: false,
+            next_epoch: schedule.first_epoch,
+            open: BTreeMap::new(),
+            epoch_due: now,
+            checkpoint_due: now + schedule.checkpoints.unwrap_or_default(),
+            checkpoint_wanted: false,
+            epoch_wanted: false,
+            exhausted: BTreeSet::new(),
+            last: None,
+            last_sent: false,
+            cancelled: false,
+            exited: 0,
+            commits_open: 0,
+            error: None,
+            skipped: 0,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn step(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        let mut actions = vec![];
+        match event {
+            Event::Ready => self.ready = true,
+            Event::Done(part) => actions.extend(self.done(*part)),
+            Event::Exhausted { task, subtask } => {
+                self.exhausted.insert((task, subtask));
+                if self.exhausted.len() == self.source_tasks {
+                    self.last = self.last.or(Some(Last::Drain));
+                } else {
+                    // Its end travels with a barrier; without one the others would wait for its time.
+                    self.epoch_wanted = true;
+                }
+            }
+            Event::Full => self.epoch_wanted = true,
+            Event::Exited(result) => {
+                self.exited += 1;
+                if let Err(e) = result {
+                    actions.extend(self.fail(e));
+                }
+            }
+            Event::Failed(e) => {
+                actions.extend(self.fail(e));
+                self.commits_open = 0;
+            }
+            Event::Committed => self.commits_open = self.commits_open.saturating_sub(1),
+            Event::Checkpoint => self.checkpoint_wanted = true,
+            Event::End(last) => self.last = self.last.or(Some(last)),
+            Event::Cancel => actions.extend(self.cancel()),
+        }
+        actions.extend(self.tick(now));
+        actions
+    }
+
+    fn cancel(&mut self) -> Option<Action> {
+        let first = !std::mem::replace(&mut self.cancelled, true);
+        first.then_some(Action::CancelAll)
+    }
+
+    fn fail(&mut self, e: Error) -> Option<Action> {
+        if self.error.is_none() && !e.is_cancelled() && !self.cancelled {
+            self.error = Some(e);
+        }
+        self.cancel()
+    }
+
+    fn done(&mut self, part: Part) -> Option<Action> {
+        let epoch = part.epoch;
+        let Some(open) = self.open.get_mut(&epoch) else {
+            return self.fail(Error::internal(format!("a part of epoch {epoch}, which is not open")));
+        };
+        open.parts.push(part);
+        if open.parts.len() < self.tasks {
+            return None;
+        }
+        let Open { barrier, parts } = self.open.remove(&epoch)?;
+        self.commits_open += 1;
+        Some(Action::Complete { barrier, parts })
+    }
+
+    /// What the time asks for.
+    pub fn tick(&mut self, now: Moment) -> Option<Action> {
+        if !self.ready || self.last_sent || self.cancelled {
+            return None;
+        }
+        let epoch_due = self.schedule.epochs.is_some() && now >= self.epoch_due;
+        let checkpoint_due = self.schedule.checkpoints.is_some() && now >= self.checkpoint_due;
+        self.checkpoint_wanted |= checkpoint_due;
+        if checkpoint_due {
+            self.checkpoint_due = now + self.schedule.checkpoints.unwrap_or_default();
+        }
+        if epoch_due {
+            self.epoch_due = now + self.schedule.epochs.unwrap_or_default();
+        }
+        if !(epoch_due || self.checkpoint_wanted || self.epoch_wanted || self.last.is_some()) {
+            return None;
+        }
+        if self.open.len() >= self.schedule.max_in_flight {
+            self.skipped += u64::from(epoch_due);
+            return None;
+        }
+        Some(Action::Trigger(self.open_next()))
+    }
+
+    fn open_next(&mut self) -> Barrier {
+        let checkpoint = self.checkpoint_wanted || self.last.is_some() || self.schedule.every_epoch_is_a_checkpoint;
+        let barrier = Barrier { epoch: self.next_epoch, checkpoint, last: self.last };
+        self.next_epoch += 1;
+        self.open.insert(barrier.epoch, Open { barrier, parts: vec![] });
+        (self.checkpoint_wanted, self.epoch_wanted) = (false, false);
+        self.last_sent = self.last.is_some();
+        barrier
+    }
+
+    /// When to call [`Coordinator::tick`] again.
+    pub fn next_tick(&self) -> Option<Moment> {
+        if !self.ready || self.last_sent || self.cancelled {
+            return None;
+        }
+        let epochs = self.schedule.epochs.map(|_| self.epoch_due);
+        let checkpoints = self.schedule.checkpoints.map(|_| self.checkpoint_due);
+        epochs.into_iter().chain(checkpoints).min()
+    }
+
+    /// Whether nothing is left to do.
+    pub fn has_ended(&self) -> bool {
+        self.exited == self.tasks && (self.cancelled || self.commits_open == 0)
+    }
+
+    /// Whether the job was cancelled, by its owner or by an error.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// How the job is ending, if it is.
+    pub fn last(&self) -> Option<Last> {
+        self.last
+    }
+
+    /// The job's error.
+    pub fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::EventTime;
+
+    fn schedule() -> Schedule {
+        Schedule {
+            epochs: Some(Duration::from_millis(100)),
+            checkpoints: None,
+            max_in_flight: 2,
+            first_epoch: 1,
+            every_epoch_is_a_checkpoint: false,
+        }
+    }
+
+    fn part(task: usize, epoch: u64) -> Event {
+        let (splits, prepared, snapshots) = (vec![], vec![], vec![]);
+        let frontier = EventTime::MIN;
+        Event::Done(Box::new(Part { task, subtask: 0, epoch, frontier, splits, prepared, snapshots }))
+    }
+
+    fn triggers(actions: &[Action]) -> Vec<u64> {
+        let epoch = |a: &Action| match a {
+            Action::Trigger(b) => Some(b.epoch),
+            _ => None,
+        };
+        actions.iter().filter_map(epoch).collect()
+    }
+
+    #[test]
+    fn late_triggers_are_skipped_and_complete_epochs_make_room() {
+        let ms = Duration::from_millis;
+        let mut c = Coordinator::new(schedule(), 2, 1, ms(0));
+        assert!(c.tick(ms(500)).is_none(), "nothing before sources have looked outside");
+        assert_eq!(triggers(&c.step(Event::Ready, ms(500))), [1]);
+        assert_eq!(triggers(&c.tick(ms(600)).into_iter().collect::<Vec<_>>()), [2]);
+        assert!(c.tick(ms(700)).is_none());
+        assert_eq!(c.skipped, 1);
+        assert!(c.step(part(0, 1), ms(710)).is_empty());
+        let done = c.step(part(1, 1), ms(710));
+        assert!(
+            matches!(&done[..], [Action::Complete { barrier: Barrier { epoch: 1, .. }, parts }] if parts.len() == 2)
+        );
+        assert_eq!(triggers(&c.tick(ms(800)).into_iter().collect::<Vec<_>>()), [3]);
+    }
+
+    #[test]
+    fn the_end_of_all_sources_is_the_last_barrier_and_waits_for_its_commit() {
+        let at = Duration::ZERO;
+        let mut c = Coordinator::new(Schedule { epochs: None, ..schedule() }, 1, 1, at);
+        c.step(Event::Ready, at);
+        let actions = c.step(Event::Exhausted { task: 0, subtask: 0 }, at);
+        assert!(matches!(
+            actions[..],
+            [Action::Trigger(Barrier { epoch: 1, checkpoint: true, last: Some(Last::Drain) })]
+        ));
+        c.step(part(0, 1), at);
+        c.step(Event::Exited(Ok(())), at);
+        assert!(!c.has_ended(), "the tail of a bounded input is not committed yet");
+        c.step(Event::Committed, at);
+        assert!(c.has_ended() && c.take_error().is_none());
+    }
+
+    #[test]
+    fn the_first_error_wins_and_cancels_once() {
+        let at = Duration::ZERO;
+        let mut c = Coordinator::new(schedule(), 2, 1, at);
+        let first = c.step(Event::Exited(Err(Error::user("first"))), at);
+        assert!(matches!(first[..], [Action::CancelAll]));
+        assert!(c.step(Event::Exited(Err(Error::external("second"))), at).is_empty());
+        assert!(c.has_ended());
+        assert_eq!(c.take_error().map(|e| e.message().to_owned()).as_deref(), Some("first"));
+    }
+}

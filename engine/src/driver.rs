@@ -1,0 +1,449 @@
+//! The coordinator's thread: takes reports and commands, asks `coordinator.rs` what to do, and does it. Runs the enumerators, and
+//! starts the threads that look outside (discovery, sink checks) and that commit.
+//!
+//! Order of a start: sinks recover and are checked, enumerators discover, each on a thread of its own; when all have answered,
+//! splits are assigned and barriers begin. An error of any of them fails the job with its text.
+
+use crate::checkpoint::{Chains, Checkpoint, SourceCheckpoint, prepared_by_sink};
+use crate::clock::Clock;
+use crate::coordinator::{Action, Coordinator, Event, Schedule};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeKind};
+use crate::job::{Ending, JobOptions, Outcome};
+use crate::message::{Barrier, Last, Message};
+use crate::report::{Part, Report};
+use crate::sink::{Committer, Prepared, SinkFactory};
+use crate::source::{Assignment, Discovery, Fact, Position, Split, SplitEnumerator, SplitId};
+use crate::split::SplitState;
+use crate::thread::spawn;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that wakes the coordinator.
+pub(crate) enum DriverEvent {
+    Report(Report),
+    /// A source has looked outside.
+    Discovered {
+        source: usize,
+        enumerator: Box<dyn SplitEnumerator>,
+        found: Option<Discovery>,
+    },
+    /// A sink can be written; its committer is with the committing thread.
+    Checked,
+    Failed(Error),
+    Committed {
+        epoch: u64,
+    },
+    /// The committing thread is gone.
+    CommitsEnded,
+    Checkpoint,
+    End(Last),
+    Cancel,
+}
+
+impl DriverEvent {
+    pub fn exited(result: Result<()>) -> DriverEvent {
+        DriverEvent::Report(Report::Exited { result })
+    }
+}
+
+impl From<Report> for DriverEvent {
+    fn from(report: Report) -> DriverEvent {
+        DriverEvent::Report(report)
+    }
+}
+
+struct SourceDriver {
+    id: String,
+    inboxes: Vec<Sender<Message>>,
+    /// Away while it discovers.
+    enumerator: Option<Box<dyn SplitEnumerator>>,
+    /// Splits of the restored checkpoint that no reader has been given again: finished ones, and those still to be assigned. They
+    /// are part of every later checkpoint, or a second restore would read them from their start.
+    carried: BTreeMap<String, SplitState>,
+    /// Whether the enumerator has taken state back.
+    restored: bool,
+}
+
+/// Where one reader stood at a barrier.
+struct ReaderPositions {
+    task: usize,
+    subtask: u32,
+    splits: Vec<(SplitId, Position)>,
+}
+
+/// One barrier's prepared parts, by sink.
+struct CommitJob {
+    barrier: Barrier,
+    parts: BTreeMap<String, Vec<Prepared>>,
+}
+
+pub(crate) struct Driver {
+    coordinator: Coordinator,
+    clock: Clock,
+    inboxes: Vec<Vec<Sender<Message>>>,
+    sources: Vec<SourceDriver>,
+    sinks: Vec<(String, Arc<dyn SinkFactory>)>,
+    roots: Vec<String>,
+    graph: Value,
+    keep: bool,
+    chains: Chains,
+    checkpoint: Option<Checkpoint>,
+    recover: Option<(u64, BTreeMap<String, Vec<Prepared>>)>,
+    events: Receiver<DriverEvent>,
+    me: Sender<DriverEvent>,
+    commits: Option<Sender<CommitJob>>,
+    /// Positions of checkpoints that are complete but not committed.
+    uncommitted: BTreeMap<u64, Vec<ReaderPositions>>,
+    waiting_for: usize,
+    commits_ended: bool,
+    epochs: u64,
+}
+
+/// How long a cancelled job waits for a commit that hangs.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(800);
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "made in one place, of the parts that the wiring has just made")]
+    pub fn new(
+        graph: &Graph,
+        options: &JobOptions,
+        from: Option<&Checkpoint>,
+        inboxes: Vec<Vec<Sender<Message>>>,
+        sources: Vec<(String, usize)>,
+        roots: Vec<String>,
+        events: Receiver<DriverEvent>,
+        me: Sender<DriverEvent>,
+    ) -> Result<Driver> {
+        let clock = options.clock.clone();
+        let epochs = (graph.has_epochs() || options.force_epochs).then_some(options.epoch_interval);
+        let schedule = Schedule {
+            epochs,
+            checkpoints: options.checkpoint_interval,
+            max_in_flight: options.epoch_max_in_flight.max(1),
+            first_epoch: from.map_or(0, |c| c.epoch) + 1,
+            every_epoch_is_a_checkpoint: options.every_epoch_is_a_checkpoint,
+        };
+        let tasks = inboxes.iter().map(Vec::len).sum();
+        let readers = sources.iter().filter_map(|(_, t)| inboxes.get(*t)).map(Vec::len).sum();
+        let coordinator = Coordinator::new(schedule, tasks, readers, clock.now());
+        let drivers = sources.iter().map(|(id, t)| source_driver(graph, id, inboxes.get(*t), from));
+        let sources = drivers.collect::<Result<Vec<_>>>()?;
+        let sinks = graph.nodes().iter().filter_map(|n| match &n.kind {
+            NodeKind::Sink { factory, .. } => Some((n.id.clone(), factory.clone())),
+            _ => None,
+        });
+        Ok(Driver {
+            coordinator,
+            clock,
+            inboxes,
+            sources,
+            sinks: sinks.collect(),
+            roots,
+            graph: graph.to_json(),
+            keep: options.keep_checkpoints,
+            chains: Chains::default(),
+            checkpoint: None,
+            recover: from.map(|c| (c.epoch, c.prepared.clone())),
+            events,
+            me,
+            commits: None,
+            uncommitted: BTreeMap::new(),
+            waiting_for: 0,
+            commits_ended: true,
+            epochs: 0,
+        })
+    }
+
+    /// Runs until the job has ended.
+    pub fn run(mut self) -> Outcome {
+        if let Err(e) = self.look_outside() {
+            let actions = self.coordinator.step(Event::Failed(e), self.clock.now());
+            self.act(actions);
+        }
+        while !self.coordinator.has_ended() {
+            let now = self.clock.now();
+            let until = self.coordinator.next_tick().map_or(Duration::from_secs(1), |t| t.saturating_sub(now));
+            match self.events.recv_timeout(until) {
+                Ok(event) => self.take(event),
+                Err(RecvTimeoutError::Timeout) => {
+                    let actions = self.coordinator.tick(self.clock.now()).into_iter().collect();
+                    self.act(actions);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.finish_commits();
+        self.outcome()
+    }
+
+    /// What was complete is committed before the job is said to have ended: nobody may start the next one beside it.
+    fn finish_commits(&mut self) {
+        self.commits = None;
+        let patience = self.clock.now() + COMMIT_PATIENCE;
+        while !self.commits_ended {
+            match self.events.recv_timeout(patience.saturating_sub(self.clock.now())) {
+                Ok(DriverEvent::CommitsEnded) => self.commits_ended = true,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let error = self.coordinator.take_error();
+        let ending = match (&error, self.coordinator.is_cancelled(), self.coordinator.last()) {
+            (Some(_), ..) => Ending::Failed,
+            (None, true, _) => Ending::Cancelled,
+            (None, false, Some(Last::Stop)) => Ending::Stopped,
+            (None, false, _) => Ending::Finished,
+        };
+        let skipped_epochs = self.coordinator.skipped;
+        Outcome { ending, error, checkpoint: self.checkpoint, epochs: self.epochs, skipped_epochs }
+    }
+
+    /// Starts the threads that do I/O before the first row.
+    fn look_outside(&mut self) -> Result<()> {
+        for source in 0..self.sources.len() {
+            let Some(driver) = self.sources.get_mut(source) else { continue };
+            let Some(mut enumerator) = driver.enumerator.take() else { continue };
+            let restored = driver.restored;
+            let (to, failed) = (self.me.clone(), self.me.clone());
+            let body = move || {
+                // What was fixed when the job first started (bounded ends, lists of files) stays.
+                let found = if restored { None } else { Some(enumerator.discover()?) };
+                Ok((enumerator, found))
+            };
+            let done = move |result: Result<(Box<dyn SplitEnumerator>, Option<Discovery>)>| match result {
+                Ok((enumerator, found)) => drop(to.send(DriverEvent::Discovered { source, enumerator, found })),
+                Err(e) => drop(failed.send(DriverEvent::Failed(e))),
+            };
+            spawn(&format!("discover {}", driver.id), body, done)?;
+            self.waiting_for += 1;
+        }
+        self.start_committing()
+    }
+
+    /// One thread checks, recovers and then commits for all sinks, in the order of epochs.
+    fn start_committing(&mut self) -> Result<()> {
+        let (commits, jobs) = crate::inbox::mailbox::<CommitJob>();
+        let (sinks, recover, me) = (self.sinks.clone(), self.recover.take(), self.me.clone());
+        let failed = self.me.clone();
+        let body = move || {
+            let mut committers = open_sinks(&sinks, recover.as_ref())?;
+            let _ = me.send(DriverEvent::Checked);
+            while let Ok(CommitJob { barrier, parts }) = jobs.recv() {
+                for (id, committer) in &mut committers {
+                    if let Some(parts) = parts.get(id) {
+                        committer
+                            .commit(barrier.epoch, parts)
+                            .map_err(|e| e.context(format!("commit {} of `{id}`", barrier.epoch)))?;
+                    }
+                }
+                let _ = me.send(DriverEvent::Committed { epoch: barrier.epoch });
+            }
+            Ok(())
+        };
+        let done = move |result: Result<()>| {
+            if let Err(e) = result {
+                let _ = failed.send(DriverEvent::Failed(e));
+            }
+            let _ = failed.send(DriverEvent::CommitsEnded);
+        };
+        spawn("commit", body, done)?;
+        self.commits = Some(commits);
+        self.commits_ended = false;
+        self.waiting_for += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, event: DriverEvent) {
+        let event = match event {
+            DriverEvent::Report(Report::Drained { source, subtask }) => {
+                if let Some(i) = self.sources.iter().position(|s| s.id == source) {
+                    self.tell_enumerator(i, Fact::Drained { subtask });
+                }
+                return;
+            }
+            DriverEvent::Report(Report::Done(part)) => Event::Done(part),
+            DriverEvent::Report(Report::Exhausted { task, subtask }) => Event::Exhausted { task, subtask },
+            DriverEvent::Report(Report::Full) => Event::Full,
+            DriverEvent::Report(Report::Exited { result }) => Event::Exited(result),
+            DriverEvent::Discovered { source, enumerator, found } => {
+                self.discovered(source, enumerator, found);
+                match self.one_less() {
+                    Some(e) => e,
+                    None => return,
+                }
+            }
+            DriverEvent::Checked => match self.one_less() {
+                Some(e) => e,
+                None => return,
+            },
+            DriverEvent::Failed(e) => Event::Failed(e),
+            DriverEvent::Committed { epoch } => {
+                self.committed(epoch);
+                Event::Committed
+            }
+            DriverEvent::CommitsEnded => {
+                self.commits_ended = true;
+                return;
+            }
+            DriverEvent::Checkpoint => Event::Checkpoint,
+            DriverEvent::End(last) => Event::End(last),
+            DriverEvent::Cancel => Event::Cancel,
+        };
+        let actions = self.coordinator.step(event, self.clock.now());
+        self.act(actions);
+    }
+
+    /// When the last of those that look outside has answered, rows may flow.
+    fn one_less(&mut self) -> Option<Event> {
+        self.waiting_for -= 1;
+        if self.waiting_for > 0 {
+            return None;
+        }
+        for i in 0..self.sources.len() {
+            let Some(s) = self.sources.get(i) else { continue };
+            let finished = s.carried.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
+            let parallelism = s.inboxes.len() as u32;
+            self.tell_enumerator(i, Fact::Started { parallelism, finished });
+        }
+        Some(Event::Ready)
+    }
+
+    fn discovered(&mut self, source: usize, mut enumerator: Box<dyn SplitEnumerator>, found: Option<Discovery>) {
+        // Taken in before `Started`, so that nothing is assigned yet.
+        let early = found.map(|f| enumerator.step(Fact::Discovered(f))).unwrap_or_default();
+        if let Some(s) = self.sources.get_mut(source) {
+            s.enumerator = Some(enumerator);
+            s.assign(early);
+        }
+    }
+
+    fn tell_enumerator(&mut self, source: usize, fact: Fact) {
+        if let Some(s) = self.sources.get_mut(source)
+            && let Some(enumerator) = &mut s.enumerator
+        {
+            let assignments = enumerator.step(fact);
+            s.assign(assignments);
+        }
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Trigger(barrier) => {
+                    let all = self.sources.iter().flat_map(|s| &s.inboxes);
+                    all.for_each(|i| drop(i.send(Message::Trigger(barrier))));
+                }
+                Action::Complete { barrier, parts } => {
+                    if let Err(e) = self.complete(barrier, &parts) {
+                        let actions = self.coordinator.step(Event::Failed(e), self.clock.now());
+                        self.act(actions);
+                    }
+                }
+                Action::CancelAll => {
+                    self.commits = None;
+                    self.inboxes.iter().flatten().for_each(|i| drop(i.send(Message::Cancel)));
+                }
+            }
+        }
+    }
+
+    fn complete(&mut self, barrier: Barrier, parts: &[Part]) -> Result<()> {
+        self.epochs += 1;
+        if barrier.checkpoint && self.keep {
+            let sources = self.sources.iter().map(|s| (s.id.clone(), s.checkpoint())).collect();
+            let (graph, roots, chains) = (self.graph.clone(), &self.roots, &mut self.chains);
+            let checkpoint = Checkpoint::assemble(barrier.epoch, graph, parts, roots, sources, chains)?;
+            self.checkpoint = Some(checkpoint);
+        }
+        if barrier.checkpoint {
+            let positions = |p: &Part| {
+                let splits = p.splits.iter().map(|(id, s)| (id.clone(), s.position.clone())).collect();
+                ReaderPositions { task: p.task, subtask: p.subtask, splits }
+            };
+            self.uncommitted.insert(barrier.epoch, parts.iter().map(positions).collect());
+        }
+        let job = CommitJob { barrier, parts: prepared_by_sink(parts) };
+        // A committing thread that is gone has sent its error.
+        if let Some(commits) = &self.commits {
+            let _ = commits.send(job);
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, epoch: u64) {
+        for ReaderPositions { task, subtask, splits } in self.uncommitted.remove(&epoch).unwrap_or_default() {
+            if let Some(inbox) = self.inboxes.get(task).and_then(|t| t.get(subtask as usize))
+                && !splits.is_empty()
+            {
+                let _ = inbox.send(Message::CheckpointComplete(splits));
+            }
+        }
+    }
+}
+
+impl SourceDriver {
+    fn checkpoint(&self) -> SourceCheckpoint {
+        let enumerator = self.enumerator.as_ref().map_or(Value::Null, |e| e.snapshot());
+        SourceCheckpoint { enumerator, splits: self.carried.clone() }
+    }
+
+    fn assign(&mut self, assignments: Vec<Assignment>) {
+        for Assignment { subtask, splits, no_more } in assignments {
+            let position = |split: Split| {
+                let position = self.carried.remove(&split.id).map(|s| s.position);
+                (split, position)
+            };
+            let splits = splits.into_iter().map(position).collect();
+            if let Some(inbox) = self.inboxes.get(subtask as usize) {
+                let _ = inbox.send(Message::Assign { splits, no_more });
+            }
+        }
+    }
+}
+
+fn source_driver(
+    graph: &Graph,
+    id: &str,
+    inboxes: Option<&Vec<Sender<Message>>>,
+    from: Option<&Checkpoint>,
+) -> Result<SourceDriver> {
+    let node = graph.nodes().iter().find(|n| n.id == id);
+    let Some(NodeKind::Source { factory, .. }) = node.map(|n| &n.kind) else {
+        return Err(Error::internal(format!("`{id}` is no source")));
+    };
+    let mut enumerator = factory.enumerator()?;
+    let from = from.and_then(|c| c.sources.get(id));
+    if let Some(checkpoint) = from {
+        enumerator.restore(&checkpoint.enumerator)?;
+    }
+    let carried = from.map(|c| c.splits.clone()).unwrap_or_default();
+    let inboxes = inboxes.cloned().unwrap_or_default();
+    Ok(SourceDriver { id: id.to_owned(), inboxes, enumerator: Some(enumerator), carried, restored: from.is_some() })
+}
+
+type Committers = Vec<(String, Box<dyn Committer>)>;
+
+/// Checks every sink, and lets those with a committer finish what a restored checkpoint had prepared.
+fn open_sinks(
+    sinks: &[(String, Arc<dyn SinkFactory>)],
+    recover: Option<&(u64, BTreeMap<String, Vec<Prepared>>)>,
+) -> Result<Committers> {
+    let mut committers = vec![];
+    for (id, factory) in sinks {
+        factory.check().map_err(|e| e.context(format!("sink `{id}`")))?;
+        let Some(mut committer) = factory.committer()? else { continue };
+        if let Some((epoch, prepared)) = recover {
+            let parts = prepared.get(id).map(Vec::as_slice).unwrap_or_default();
+            committer.recover(*epoch, parts).map_err(|e| e.context(format!("recover sink `{id}`")))?;
+        }
+        committers.push((id.clone(), committer));
+    }
+    Ok(committers)
+}
