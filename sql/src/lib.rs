@@ -1,3 +1,1 @@
-//! Thalweg SQL: turns SQL text into a job graph.
-
-pub mod functions;
+//! thalweg-sql
