@@ -48,7 +48,7 @@ const SOURCE_FIXED: &[(&str, &str)] =
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "thalweg"),
     ("linger.ms", "5"),
-    ("message.timeout.ms", "120000"),
+    ("delivery.timeout.ms", "120000"),
     ("queue.buffering.max.kbytes", "65536"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
@@ -136,11 +136,11 @@ pub(crate) fn sink_client(options: &KafkaOptions) -> Result<SinkClient> {
     let mut config = configure(&options.properties, SINK_DEFAULTS, SINK_FIXED);
     let asked = |name: &str| options.properties.get(name).is_some();
     match options.delivery {
-        Delivery::None if !asked("acks") && !asked("request.required.acks") => {
+        Delivery::None if !asked("acks") => {
             config.set("acks", "1");
         }
         // Retries then neither repeat nor reorder rows.
-        Delivery::AtLeastOnce if !asked("enable.idempotence") && !asked("acks") && !asked("request.required.acks") => {
+        Delivery::AtLeastOnce if !asked("enable.idempotence") && !asked("acks") => {
             config.set("enable.idempotence", "true");
         }
         _ => {}
@@ -269,6 +269,18 @@ mod tests {
         assert_eq!(config.get("queued.min.messages"), Some("77"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("5"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
+    }
+
+    /// The settings go to the library in no particular order, so two names for one option would be a matter of luck.
+    #[test]
+    fn defaults_use_the_names_that_a_table_would_override() {
+        let mut p = ClientProperties::default();
+        for (name, value) in SOURCE_DEFAULTS.iter().chain(SINK_DEFAULTS) {
+            if p.get(name).is_none() {
+                p.insert(name, value).unwrap();
+            }
+            assert!(p.get(name).is_some(), "{name} is an alias");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `discovery`, `enumerator` | partitions, where they are read from and to; who reads them |
 //! | `queue`, `rows`, `metadata` | batches of records from the client; records to rows |
 //! | `source`, `reader` | the source, the reader of one subtask |
+//! | `table` | a declared table to a source or a sink |
 //! | `sink`, `producer` | the sink and its subtasks; batches of records to the client |
 //! | `testing` | a cluster for tests and examples |
 
@@ -23,6 +24,7 @@ mod reader;
 mod rows;
 mod sink;
 mod source;
+mod table;
 pub mod testing;
 
 pub use metadata::{METADATA_COLUMNS, MetadataColumn};
@@ -33,3 +35,4 @@ pub use properties::{CLIENT_OPTIONS, ClientProperties};
 pub use rows::{BadRecord, ColumnSource, EncodedRows, RecordDecoder, RecordEncoder};
 pub use sink::{EncoderFactory, IN_FLIGHT_MAX, KafkaSink, SinkLayout, SinkPart};
 pub use source::{DecoderFactory, KafkaSource};
+pub use table::{FormatRequest, RecordPart, TableColumn, plan_sink, plan_source};

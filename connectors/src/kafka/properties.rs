@@ -124,6 +124,15 @@ const INSTEAD: &[(&str, &str)] = &[
     ("partition.discovery.interval.ms", "partitions are found once, when the job starts"),
 ];
 
+/// Options with two names: the library takes both and keeps whichever it is given last, so only the second name is passed on.
+const ALIASES: &[(&str, &str)] = &[
+    ("compression.codec", "compression.type"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
+    ("request.required.acks", "acks"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+];
+
 /// Checked client options of one table.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ClientProperties(BTreeMap<String, String>);
@@ -138,11 +147,14 @@ impl ClientProperties {
         if !CLIENT_OPTIONS.contains(&name) {
             return Err(Error::user(format!("unknown option `properties.{name}`{}", suggestion(name))));
         }
-        self.0.insert(name.to_owned(), value.to_owned());
-        Ok(())
+        let canonical = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, canonical)| canonical);
+        match self.0.insert(canonical.to_owned(), value.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(Error::user(format!("option `properties.{canonical}` is given twice, by two names"))),
+        }
     }
 
-    /// The value of `name`.
+    /// The value of `name`, which is not an alias.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
@@ -198,6 +210,17 @@ mod tests {
             assert!(p.insert(name, "x").is_err(), "{name}");
         }
         assert_eq!(p, ClientProperties::default());
+    }
+
+    #[test]
+    fn an_option_with_two_names_is_one_option() {
+        for (alias, canonical) in ALIASES {
+            assert!(CLIENT_OPTIONS.contains(alias) && CLIENT_OPTIONS.contains(canonical), "{alias}, {canonical}");
+            let mut p = ClientProperties::default();
+            p.insert(alias, "1").unwrap();
+            assert_eq!((p.get(canonical), p.get(alias)), (Some("1"), None));
+            assert!(p.insert(canonical, "2").unwrap_err().message().contains("by two names"));
+        }
     }
 
     #[test]

@@ -527,7 +527,7 @@ fn a_broker_that_goes_away_and_comes_back_is_waited_for() {
     let (mut job, _) = Job::start(&Table::new(&cluster, &topic).rows_source(), 1);
     assert_eq!(job.first(10).len(), 10);
     cluster.set_broker_up(false);
-    for _ in 0..20 {
+    for _ in 0..4 {
         assert!(matches!(job.readers[0].poll(10).unwrap(), Poll::Idle { .. }));
         job.await_wake(0, &Clock::system());
     }
