@@ -134,6 +134,11 @@ impl KeyColumns {
         Ok(KeyColumns { fields: fields.into(), leaves, room: 0, budget: budget.clone() })
     }
 
+    /// Bytes allocated beside the pages.
+    pub(crate) fn own_bytes(&self) -> u64 {
+        (self.leaves.capacity() * size_of::<LeafColumn>()) as u64
+    }
+
     pub(crate) fn ensure(&mut self, room: usize) {
         self.room = room;
         for leaf in &mut self.leaves {

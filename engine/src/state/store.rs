@@ -16,15 +16,23 @@ use super::values::TableSpec;
 use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
 use arrow::datatypes::SchemaRef;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A handle to a container. Cheap to clone; only its task locks it, so the lock is never contended.
 pub struct State<T>(Arc<Mutex<T>>);
 
 impl<T> State<T> {
     /// The container. A poisoned lock is taken all the same: the task that panicked has failed and restores.
+    ///
+    /// # Panics
+    /// If it is locked already, by an earlier guard in the same task: waiting would be for ever.
+    #[expect(clippy::panic, reason = "the alternative is a task that hangs")]
     pub fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.0.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => panic!("a state container is locked twice"),
+        }
     }
 }
 

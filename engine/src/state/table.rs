@@ -219,7 +219,7 @@ impl KeyedTable {
         let bits: u64 = [&self.live, &self.dirty, &self.base, &self.dead].iter().map(|bits| bits.bytes()).sum();
         let rows = (self.hashes.capacity() + self.free.capacity() + self.created.capacity()) * size_of::<u32>();
         let own = size_of::<Self>() + self.values.capacity() * size_of::<Values>();
-        self.charge.resize(bits + self.index.bytes() + (rows + own) as u64);
+        self.charge.resize(bits + self.index.bytes() + self.keys.own_bytes() + (rows + own) as u64);
     }
 
     /// Marks entries as changed: for handles that came from [`KeyedTable::lookup`] or [`KeyedTable::scan`].
