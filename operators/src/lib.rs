@@ -2,5 +2,7 @@
 //! [`OperatorFactory`](thalweg_engine::OperatorFactory) that they put into the graph. Several edges into one port are a union:
 //! it needs no operator.
 
+pub mod aggregate;
 pub mod calc;
 pub mod expr;
+pub mod window;
