@@ -22,6 +22,8 @@ const MS: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
 
 /// Key, time, value.
 type Row = (Option<i64>, i64, Option<i64>);
+/// Window start, window end, key.
+type Group = (i64, i64, Option<i64>);
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -128,7 +130,7 @@ fn naive_windows(w: &Windows, t: i64) -> Vec<(i64, i64)> {
 
 /// The output and the late rows.
 fn naive(w: &Windows, events: &[Event], distinct: bool) -> (ZSet, ZSet) {
-    let mut groups: BTreeMap<(i64, i64, Option<i64>), Vec<Row>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<Row>> = BTreeMap::new();
     let (mut frontier, mut late) = (i64::MIN, vec![]);
     for event in events {
         match event {
@@ -147,11 +149,11 @@ fn naive(w: &Windows, events: &[Event], distinct: bool) -> (ZSet, ZSet) {
     }
     let aggs = aggregates(distinct);
     let rows: Vec<_> = groups.into_iter().map(|(g, rows)| (g, naive_values(&rows, distinct))).collect();
-    let time = |f: &dyn Fn(&(i64, i64, Option<i64>)) -> i64| -> ArrayRef {
+    let time = |f: fn(&Group) -> i64| -> ArrayRef {
         Arc::new(rows.iter().map(|(g, _)| Some(f(g))).collect::<TimestampMillisecondArray>())
     };
     let mut columns: Vec<ArrayRef> = vec![Arc::new(rows.iter().map(|(g, _)| g.2).collect::<Int64Array>())];
-    columns.extend([time(&|g| g.0), time(&|g| g.1), time(&|g| g.1 - 1)]);
+    columns.extend([time(|g| g.0), time(|g| g.1), time(|g| g.1 - 1)]);
     columns
         .extend((0..aggs.len()).map(|i| Arc::new(rows.iter().map(|(_, v)| v[i]).collect::<Int64Array>()) as ArrayRef));
     let main = Batch::new(RecordBatch::try_new(output(&aggs), columns).unwrap());
@@ -323,7 +325,7 @@ fn a_second_aggregation_over_windows_fires_each_with_its_end() {
         Batch::new(RecordBatch::try_new(input.clone(), vec![Arc::new(w), Arc::new(n)]).unwrap())
     };
     let max = Aggregate::new(Function::Max, Some(Arc::new(Column::new("n", 1))), DataType::Int64);
-    let mut out = output(&[max.clone()]).fields().to_vec();
+    let mut out = output(std::slice::from_ref(&max)).fields().to_vec();
     out.remove(0);
     let plan = WindowAggregate {
         input: input.clone(),
