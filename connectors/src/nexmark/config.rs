@@ -53,11 +53,12 @@ pub const OPTIONS: &[(&str, &str)] = &[
     ("out-of-order-group-size", "events shuffled among each other in event time, 1 = ordered (1)"),
     ("bidder.double-offset", "add the first person id twice to the bidder, as the original generator does (false)"),
     ("seed", "chooses the random values (0)"),
+    ("rows-per-second", "how many events the whole table gives per second of the wall clock, 0 = no limit (0)"),
     ("base-time", "event time of event number 0, `yyyy-MM-dd HH:mm:ss[.SSS]` UTC (2026-01-01 00:00:00)"),
 ];
 
 /// The settings of a Nexmark table. Build from [`Default`] by [`set`](Self::set) or by field, then [`validate`](Self::validate).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct NexmarkConfig {
     /// Events per second of event time.
     pub first_event_rate: u64,
@@ -95,6 +96,10 @@ pub struct NexmarkConfig {
     pub seed: u64,
     /// Event time of event number 0, ms since 1970-01-01 UTC.
     pub base_time_ms: i64,
+    /// How many events the whole table gives per second of the wall clock; 0 = no limit. Changes no row, so a job may be resumed
+    /// with another limit.
+    #[serde(skip)]
+    pub rows_per_second: u64,
 }
 
 impl Default for NexmarkConfig {
@@ -118,6 +123,7 @@ impl Default for NexmarkConfig {
             bidder_double_offset: false,
             seed: 0,
             base_time_ms: 1_767_225_600_000,
+            rows_per_second: 0,
         }
     }
 }
@@ -172,7 +178,7 @@ impl NexmarkConfig {
     }
 
     /// Every numeric option with its field and limits: one list for setting and checking.
-    fn numbers_mut(&mut self) -> [(&'static str, &mut u64, (u64, u64)); 15] {
+    fn numbers_mut(&mut self) -> [(&'static str, &mut u64, (u64, u64)); 16] {
         [
             ("first-event.rate", &mut self.first_event_rate, (1, 1_000_000_000)),
             ("next-event.rate", &mut self.next_event_rate, (1, 1_000_000_000)),
@@ -188,6 +194,7 @@ impl NexmarkConfig {
             ("auction.hot-ratio.sellers", &mut self.hot_seller_ratio, (1, MAX_COUNT)),
             ("auction.in-flight", &mut self.in_flight_auctions, (1, MAX_COUNT)),
             ("person.active", &mut self.active_people, (1, MAX_COUNT)),
+            ("rows-per-second", &mut self.rows_per_second, (0, 1_000_000_000)),
             ("out-of-order-group-size", &mut self.out_of_order_group_size, (1, MAX_COUNT)),
         ]
     }

@@ -13,17 +13,20 @@
 //! | `texts` | names, cities, random strings and URLs |
 //! | `schema` | the wide row, and the columns of it that somebody reads |
 //! | `generator` | slices of events to record batches |
+//! | `source` | the `nexmark` source: splits, readers, the limit of rows per second |
 
 mod config;
 mod dice;
 mod events;
 mod generator;
 mod schema;
+mod source;
 mod texts;
 
 pub use config::{ConfigError, MAX_EVENTS, NexmarkConfig, OPTIONS};
 pub use generator::{Generator, Slice};
 pub use schema::{Projection, wide_schema};
+pub use source::NexmarkSource;
 
 /// Into how many splits a Nexmark table is divided: split `s` holds the events `s`, `s + 64`, `s + 128`, ..
 ///
