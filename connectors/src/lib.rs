@@ -3,3 +3,4 @@
 pub mod format;
 pub mod kafka;
 pub mod nexmark;
+pub mod terminal;
