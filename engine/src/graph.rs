@@ -198,7 +198,7 @@ impl Graph {
 
     /// A number that differs if the picture differs: nodes compare it before they start.
     pub fn fingerprint(&self) -> u64 {
-        crate::key::hash_text(&self.to_json().to_string())
+        crate::key::hash_content(self.to_json().to_string().as_bytes())
     }
 
     /// Nodes that nothing reads and that are no sinks; a job should have none.

@@ -35,6 +35,7 @@ pub mod testing;
 pub mod thread;
 pub mod time;
 mod timer;
+pub mod wire;
 mod wiring;
 
 pub use batch::Batch;

@@ -105,3 +105,74 @@ impl Partitioner {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+    use crate::testing::rows::{int_batch, texts};
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    fn split(p: &mut Partitioner, batch: &Batch) -> Vec<(usize, Batch)> {
+        let mut out = vec![];
+        p.split(batch.clone(), |t, b| {
+            out.push((t, b));
+            Ok(())
+        })
+        .unwrap();
+        out
+    }
+
+    fn random(rng: &mut Rng, rows: usize, keys: u64) -> Batch {
+        let rows: Vec<[i64; 2]> = (0..rows).map(|i| [rng.below(keys) as i64, i as i64]).collect();
+        let batch = int_batch(["k", "v"], &rows);
+        let weights: Vec<i64> = rows.iter().map(|r| r[1] % 5 - 2).collect();
+        if rng.percent(50) { Batch::with_weights(batch.columns().clone(), weights.into()).unwrap() } else { batch }
+    }
+
+    /// Against a loop over rows: the same rows with their weights, in stable order, each at its owner.
+    #[test]
+    fn hash_sends_each_row_to_its_owner_in_order() {
+        let mut rng = Rng::new(3);
+        for _ in 0..200 {
+            let (targets, keys) = (1 + rng.below(9) as u32, 1 + rng.below(40));
+            let rows = rng.below(300) as usize;
+            let batch = random(&mut rng, rows, keys);
+            let mut p = Partitioner::new(Partitioning::Hash(vec![0]), None, targets);
+            let mut hashes = vec![];
+            hash_rows(&[batch.columns().column(0).clone()], batch.num_rows(), &mut hashes).unwrap();
+            let mut naive: Vec<Vec<(String, i64)>> = vec![vec![]; targets as usize];
+            for (row, h) in texts(&batch).into_iter().zip(&hashes) {
+                naive[KeyGroup::of(*h).owner(targets) as usize].push(row);
+            }
+            let mut got: Vec<Vec<(String, i64)>> = vec![vec![]; targets as usize];
+            split(&mut p, &batch).into_iter().for_each(|(t, b)| got[t].extend(texts(&b)));
+            assert_eq!(got, naive);
+        }
+    }
+
+    #[test]
+    fn one_owner_and_one_target_copy_nothing_and_columns_are_pruned() {
+        let batch = int_batch(["k", "v"], &[[7, 1], [7, 2]]);
+        for targets in [1, 4] {
+            let mut p = Partitioner::new(Partitioning::Hash(vec![0]), Some(vec![1]), targets);
+            let parts = split(&mut p, &batch);
+            assert_eq!(parts.len(), 1);
+            let values = parts[0].1.columns().column(0).as_primitive::<Int64Type>();
+            let original = batch.columns().column(1).as_primitive::<Int64Type>();
+            assert_eq!(values.values().as_ptr(), original.values().as_ptr(), "the buffer is shared");
+            assert_eq!(parts[0].1.columns().num_columns(), 1);
+        }
+    }
+
+    #[test]
+    fn broadcast_goes_everywhere_and_rebalance_in_turn() {
+        let batch = int_batch(["k", "v"], &[[1, 1]]);
+        let mut all = Partitioner::new(Partitioning::Broadcast, None, 3);
+        assert_eq!(split(&mut all, &batch).iter().map(|(t, _)| *t).collect::<Vec<_>>(), [0, 1, 2]);
+        let mut turn = Partitioner::new(Partitioning::Rebalance, None, 2);
+        let order: Vec<usize> = (0..4).flat_map(|_| split(&mut turn, &batch)).map(|(t, _)| t).collect();
+        assert_eq!(order, [0, 1, 0, 1]);
+    }
+}

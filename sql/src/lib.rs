@@ -1,1 +1,3 @@
-//! thalweg-sql
+//! Thalweg SQL: turns SQL text into a job graph.
+
+pub mod functions;
