@@ -110,6 +110,14 @@ impl Encoded {
         starts.zip(&self.ends).map(|(start, end)| self.bytes.get(*start..*end).unwrap_or_default())
     }
 
+    /// The bytes of row `index`; none if there is no such row.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        let end = self.ends.get(index).copied().unwrap_or(start);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
     /// Forgets the rows and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -10,6 +10,7 @@
 
 use super::metadata::{MetadataBuilder, MetadataColumn};
 use super::queue::Record;
+use crate::format::{self, Decoder};
 use arrow::array::{ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
@@ -29,53 +30,6 @@ pub enum BadRecord {
     Skip,
     /// It is counted and handed to the rejected output.
     DeadLetter,
-}
-
-/// Turns bytes of records into rows; made by a format for the columns that are read.
-pub trait RecordDecoder: Send {
-    /// Takes the next record.
-    fn push(&mut self, record: &[u8]);
-
-    /// The rows of the good records since the last flush, in order, and the place (from 0) and fault of every bad one.
-    fn flush(&mut self) -> Result<(RecordBatch, Vec<(usize, String)>)>;
-}
-
-/// Turns rows into bytes of records; made by a format.
-pub trait RecordEncoder: Send {
-    /// Appends every row.
-    fn encode(&mut self, rows: &RecordBatch, out: &mut EncodedRows) -> Result<()>;
-}
-
-/// Encoded rows, one after the other.
-#[derive(Debug, Default)]
-pub struct EncodedRows {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl EncodedRows {
-    /// Appends a row.
-    pub fn push(&mut self, row: &[u8]) {
-        self.bytes.extend_from_slice(row);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Row `index`.
-    pub fn row(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).and_then(|i| self.ends.get(i)).copied().unwrap_or(0);
-        let end = self.ends.get(index).copied().unwrap_or(start);
-        self.bytes.get(start..end).unwrap_or_default()
-    }
 }
 
 /// Where a column of the table comes from.
@@ -101,8 +55,8 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) columns: Vec<ColumnSource>,
-    pub(crate) value: Option<Box<dyn RecordDecoder>>,
-    pub(crate) key: Option<Box<dyn RecordDecoder>>,
+    pub(crate) value: Option<Box<dyn Decoder>>,
+    pub(crate) key: Option<Box<dyn Decoder>>,
     pub(crate) metadata: Vec<MetadataBuilder>,
     pub(crate) policy: BadRecord,
 }
@@ -207,7 +161,7 @@ struct Part {
 }
 
 fn decode_part<'a>(
-    decoder: Option<&mut Box<dyn RecordDecoder>>,
+    decoder: Option<&mut Box<dyn Decoder>>,
     records: &[Record<'a>],
     name: &str,
     bytes: fn(&Record<'a>) -> Option<&'a [u8]>,
@@ -215,26 +169,28 @@ fn decode_part<'a>(
 ) -> Result<Option<Part>> {
     let Some(decoder) = decoder else { return Ok(None) };
     let mut origins = Vec::with_capacity(records.len());
+    let mut present = Vec::with_capacity(records.len());
     for (index, record) in records.iter().enumerate() {
         match bytes(record) {
             Some(bytes) => {
-                decoder.push(bytes);
+                present.push(format::Record { bytes, position: record.offset().cast_unsigned() });
                 origins.push(index);
             }
             None => faults.push((index, format!("the {name} is NULL"))),
         }
     }
-    let (batch, bad) = decoder.flush()?;
-    for (place, reason) in &bad {
-        let index = origins.get(*place).copied();
-        let index = index.ok_or_else(|| Error::internal(format!("bad record {place} of {}", origins.len())))?;
-        faults.push((index, format!("{name}: {reason}")));
+    decoder.push(&present);
+    let format::Decoded { batch, bad } = decoder.flush()?;
+    for fault in &bad {
+        let index = origins.get(fault.index).copied();
+        let index = index.ok_or_else(|| Error::internal(format!("bad record {} of {}", fault.index, origins.len())))?;
+        faults.push((index, format!("{name}: {}", fault.reason)));
     }
     if !bad.is_empty() {
         let mut place = 0;
         origins.retain(|_| {
             place += 1;
-            !bad.iter().any(|(b, _)| *b == place - 1)
+            !bad.iter().any(|fault| fault.index + 1 == place)
         });
     }
     if batch.num_rows() != origins.len() {

@@ -13,7 +13,7 @@
 use super::client::{partitions, sink_client};
 use super::options::{Delivery, KafkaOptions, Partitioner};
 use super::producer::{ANY_PARTITION, Extras, Outgoing, Producer};
-use super::rows::{EncodedRows, RecordEncoder};
+use crate::format::{Encoded, Encoder};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
@@ -31,7 +31,7 @@ pub const IN_FLIGHT_MAX: usize = 32_768;
 const IN_FLIGHT_RESUME: usize = IN_FLIGHT_MAX / 2;
 
 /// Makes the encoder of one subtask.
-pub type EncoderFactory = Arc<dyn Fn() -> Result<Box<dyn RecordEncoder>> + Send + Sync>;
+pub type EncoderFactory = Arc<dyn Fn() -> Result<Box<dyn Encoder>> + Send + Sync>;
 
 /// The columns of a record's value or key.
 #[derive(Clone)]
@@ -113,8 +113,8 @@ struct KafkaSinkTask {
     table: Arc<str>,
     topic: Arc<str>,
     options: Arc<KafkaOptions>,
-    value: (SinkPart, Box<dyn RecordEncoder>),
-    key: Option<(SinkPart, Box<dyn RecordEncoder>)>,
+    value: (SinkPart, Box<dyn Encoder>),
+    key: Option<(SinkPart, Box<dyn Encoder>)>,
     timestamp: Option<usize>,
     headers: Option<usize>,
     partitions: Arc<OnceLock<i32>>,
@@ -154,8 +154,8 @@ impl Placing {
 
 /// The encoded rows of one batch, of which the first `sent` are the client's business already.
 struct Pending {
-    values: EncodedRows,
-    keys: Option<EncodedRows>,
+    values: Encoded,
+    keys: Option<Encoded>,
     timestamps: Option<ArrayRef>,
     headers: Option<ArrayRef>,
     sent: usize,
@@ -195,7 +195,7 @@ fn headers_of(column: &ArrayRef, index: usize) -> Option<OwnedHeaders> {
     Some(headers)
 }
 
-fn encode(part: &mut (SinkPart, Box<dyn RecordEncoder>), rows: &RecordBatch) -> Result<EncodedRows> {
+fn encode(part: &mut (SinkPart, Box<dyn Encoder>), rows: &RecordBatch) -> Result<Encoded> {
     let (SinkPart { columns, schema, .. }, encoder) = part;
     let columns = columns.iter().map(|i| {
         let column = rows.columns().get(*i).cloned();
@@ -203,7 +203,7 @@ fn encode(part: &mut (SinkPart, Box<dyn RecordEncoder>), rows: &RecordBatch) -> 
     });
     let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     let rows = RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<_>>()?, &options)?;
-    let mut encoded = EncodedRows::default();
+    let mut encoded = Encoded::default();
     encoder.encode(&rows, &mut encoded)?;
     if encoded.len() != rows.num_rows() {
         return Err(Error::internal(format!("{} records of {} rows", encoded.len(), rows.num_rows())));

@@ -4,6 +4,7 @@
 use super::super::metadata::MetadataColumn;
 use super::super::testing::{Cluster, ReadRecord};
 use super::*;
+use crate::format::json::JsonEncoder;
 use arrow::array::{BinaryBuilder, Int64Array, MapBuilder, StringArray, StringBuilder, TimestampMillisecondArray};
 use arrow::datatypes::{Field, Schema};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,38 +16,21 @@ use thalweg_engine::operator::Subtask;
 use thalweg_engine::state::{Budget, StateStore};
 use thalweg_engine::time::EventTime;
 
-/// Writes `name=value` pairs.
-struct Pairs;
-
-impl RecordEncoder for Pairs {
-    fn encode(&mut self, rows: &RecordBatch, out: &mut EncodedRows) -> Result<()> {
-        for row in 0..rows.num_rows() {
-            let pair = |(field, column): (&Arc<Field>, &ArrayRef)| {
-                let value = arrow::util::display::array_value_to_string(column, row).unwrap();
-                format!("{}={value}", field.name())
-            };
-            let fields = rows.schema_ref().fields().iter().zip(rows.columns()).map(pair);
-            out.push(fields.collect::<Vec<_>>().join(",").as_bytes());
-        }
-        Ok(())
-    }
-}
-
 fn part(columns: &[usize], names: &[(&str, DataType)]) -> SinkPart {
     let fields: Vec<Field> = names.iter().map(|(n, t)| Field::new(*n, t.clone(), true)).collect();
     SinkPart {
         columns: columns.to_vec(),
         schema: Arc::new(Schema::new(fields)),
-        encoder: Arc::new(|| Ok(Box::new(Pairs))),
+        encoder: Arc::new(|| Ok(Box::new(JsonEncoder::default()))),
     }
 }
 
-/// Value `n=..`, no key.
+/// Value `{"n":..}`, no key.
 fn numbers() -> SinkLayout {
     SinkLayout { value: part(&[0], &[("n", DataType::Int64)]), key: None, timestamp: None, headers: None }
 }
 
-/// Value `n=..`, key `id=..` from the column `k_id`.
+/// Value `{"n":..}`, key `{"id":..}` from the column `k_id`.
 fn keyed() -> SinkLayout {
     SinkLayout { key: Some(part(&[1], &[("id", DataType::Int64)])), ..numbers() }
 }
@@ -128,6 +112,10 @@ fn text(bytes: &Option<Vec<u8>>) -> String {
     String::from_utf8(bytes.clone().unwrap_or_default()).unwrap()
 }
 
+fn number(json: &str) -> i64 {
+    json.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}
+
 fn values(records: &[ReadRecord]) -> BTreeSet<String> {
     records.iter().map(|r| text(&r.value)).collect()
 }
@@ -145,7 +133,7 @@ fn after_a_barrier_every_row_is_there() {
     task.barrier(1).unwrap();
     assert_eq!(cluster.ends(&topic, 3).iter().sum::<i64>(), 20_000, "acknowledged means there");
     let records = cluster.consume(&topic, 3, 20_000);
-    assert_eq!(values(&records), (0..20_000).map(|n| format!("n={n}")).collect());
+    assert_eq!(values(&records), (0..20_000).map(|n| format!("{{\"n\":{n}}}")).collect());
     assert!(records.iter().all(|r| r.key.is_none()));
     // A barrier without rows passes at once.
     assert_eq!(task.call(|s, ctx| s.prepare(2, true, ctx)).unwrap(), Prepare::Done(Prepared::default()));
@@ -163,8 +151,8 @@ fn equal_keys_meet_in_the_partition_that_java_chooses_and_keep_their_order() {
     let records = cluster.consume(&topic, 4, 1000);
     let mut last: BTreeMap<String, (i32, i64)> = BTreeMap::new();
     for record in &records {
-        let (key, n) = (text(&record.key), text(&record.value)[2..].parse::<i64>().unwrap());
-        assert_eq!(key, format!("id={}", n % 10));
+        let (key, n) = (text(&record.key), number(&text(&record.value)));
+        assert_eq!(key, format!("{{\"id\":{}}}", n % 10));
         assert_eq!(record.partition, java_partition(key.as_bytes(), 4), "{key}");
         if let Some((partition, before)) = last.insert(key, (record.partition, n)) {
             assert!(partition == record.partition && before < n);
@@ -256,7 +244,7 @@ fn a_full_buffer_makes_the_sink_busy_and_loses_nothing() {
         assert!(task.wakes > 2);
     }
     let records = cluster.consume(&topic, 2, 12_000);
-    assert_eq!(values(&records), (0..6000).map(|n| format!("n={n}")).collect());
+    assert_eq!(values(&records), (0..6000).map(|n| format!("{{\"n\":{n}}}")).collect());
     assert_eq!(records.len(), 12_000);
 }
 

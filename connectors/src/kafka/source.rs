@@ -7,14 +7,15 @@ use super::enumerator::KafkaEnumerator;
 use super::metadata::MetadataBuilder;
 use super::options::{Bounded, KafkaOptions};
 use super::reader::KafkaReader;
-use super::rows::{BadRecord, ColumnSource, RecordDecoder, Rows};
+use super::rows::{BadRecord, ColumnSource, Rows};
+use crate::format::Decoder;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::source::{SourceFactory, SourceReader, SplitEnumerator};
 
 /// Makes the decoder of one reader.
-pub type DecoderFactory = Arc<dyn Fn() -> Result<Box<dyn RecordDecoder>> + Send + Sync>;
+pub type DecoderFactory = Arc<dyn Fn() -> Result<Box<dyn Decoder>> + Send + Sync>;
 
 /// A table's topic(s), read.
 pub struct KafkaSource {
