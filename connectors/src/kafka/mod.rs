@@ -7,7 +7,7 @@
 //! | `discovery`, `enumerator` | partitions, where they are read from and to; who reads them |
 //! | `queue`, `rows`, `metadata` | batches of records from the client; records to rows |
 //! | `source`, `reader` | the source, the reader of one subtask |
-//! | `table` | a declared table to a source or a sink |
+//! | `table`, `formats` | a declared table to a source or a sink; its record formats |
 //! | `sink`, `producer` | the sink and its subtasks; batches of records to the client |
 //! | `testing` | a cluster for tests and examples |
 
@@ -15,6 +15,7 @@ mod client;
 mod discovery;
 mod enumerator;
 mod error;
+mod formats;
 mod metadata;
 mod options;
 mod producer;
@@ -27,6 +28,7 @@ mod source;
 mod table;
 pub mod testing;
 
+pub use formats::{FORMAT_OPTIONS, Formats};
 pub use metadata::{METADATA_COLUMNS, MetadataColumn};
 pub use options::{
     Bounded, Delivery, KafkaOptions, PartitionOffsets, Partitioner, Startup, TABLE_OPTIONS, ValueFields,

@@ -7,7 +7,7 @@ use super::options::{KafkaOptions, ValueFields};
 use super::rows::{BadRecord, ColumnSource};
 use super::sink::{EncoderFactory, KafkaSink, SinkLayout, SinkPart};
 use super::source::{DecoderFactory, KafkaSource};
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 
@@ -42,13 +42,14 @@ pub struct FormatRequest<'a> {
     pub fields: Vec<String>,
 }
 
-/// A source for the columns `used` of a table, in that order. Errors: `user` for key fields that are no columns, and what
+/// A source for the columns `used` of a table, in that order. `read` are their fields: those of the table, structs with the fields
+/// that somebody reads. Errors: `user` for key fields that are no columns, and what
 /// `decoder` refuses.
 pub fn plan_source(
     table: &str,
     options: KafkaOptions,
     columns: &[TableColumn],
-    used: &[usize],
+    (used, read): (&[usize], SchemaRef),
     bad_record: BadRecord,
     mut decoder: impl FnMut(FormatRequest<'_>) -> Result<DecoderFactory>,
 ) -> Result<KafkaSource> {
@@ -58,7 +59,6 @@ pub fn plan_source(
     let (value, key) = (read_of(&parts.value, used), read_of(&from_key, used));
     let place = |of: &[usize], column: usize| of.iter().position(|c| *c == column);
     let mut sources = Vec::with_capacity(used.len());
-    let mut fields = Vec::with_capacity(used.len());
     for index in used {
         let column = declared(table, columns, *index)?;
         let source = match (column.metadata, place(&value, *index), place(&key, *index)) {
@@ -68,16 +68,16 @@ pub fn plan_source(
             (None, None, None) => return Err(Error::internal(format!("table `{table}`: column {index} is nowhere"))),
         };
         sources.push(source);
-        fields.push(column.field.clone());
     }
     // A part that the table has columns of is decoded even if none of them is read: whether a record is bad must not depend
     // on what a query looks at.
-    let mut make = |part, all: &[usize], read: &[usize]| match all {
+    let pruned = |column: usize| used.iter().zip(read.fields()).find(|(u, _)| **u == column).map(|(_, field)| field);
+    let mut make = |part, all: &[usize], wanted: &[usize]| match all {
         [] => Ok(None),
-        all => decoder(parts.request(&options, columns, part, all, read)?).map(Some),
+        all => decoder(request(&options, columns, part, all, wanted, pruned)?).map(Some),
     };
     let decoders = [make(RecordPart::Value, &parts.value, &value)?, make(RecordPart::Key, &from_key, &key)?];
-    KafkaSource::new(table, options, Arc::new(Schema::new(fields)), sources, decoders, bad_record)
+    KafkaSource::new(table, options, read, sources, decoders, bad_record)
 }
 
 /// A sink for rows with all `columns` of a table, in that order. Errors: `user` for key fields that are no columns, metadata that
@@ -95,8 +95,8 @@ pub fn plan_sink(
         return Err(Error::user(format!("table `{table}`: metadata column `{name}` cannot be written: {remedy}")));
     }
     let mut make = |part, of: &[usize]| -> Result<SinkPart> {
-        let request = parts.request(&options, columns, part, of, of)?;
-        Ok(SinkPart { columns: of.to_vec(), schema: request.schema.clone(), encoder: encoder(request)? })
+        let asked = request(&options, columns, part, of, of, |_| None)?;
+        Ok(SinkPart { columns: of.to_vec(), schema: asked.schema.clone(), encoder: encoder(asked)? })
     };
     let metadata = |wanted| columns.iter().position(|c| c.metadata == Some(wanted));
     let layout = SinkLayout {
@@ -130,28 +130,30 @@ impl Parts {
         let value = columns.iter().enumerate().filter(|(i, c)| physical(c) && in_value(*i)).map(|(i, _)| i);
         Ok(Parts { value: value.collect(), key })
     }
+}
 
-    fn request<'a>(
-        &self,
-        options: &'a KafkaOptions,
-        columns: &[TableColumn],
-        part: RecordPart,
-        all: &[usize],
-        wanted: &[usize],
-    ) -> Result<FormatRequest<'a>> {
-        let (format, prefix) = match part {
-            RecordPart::Value => (options.value_format.as_str(), ""),
-            RecordPart::Key => (options.key_format.as_deref().unwrap_or_default(), options.key_fields_prefix.as_str()),
-        };
-        let field = |index: &usize| -> Result<Field> {
-            let field = &declared("", columns, *index)?.field;
-            let name = field.name().strip_prefix(prefix).unwrap_or(field.name());
-            Ok(field.as_ref().clone().with_name(name))
-        };
-        let fields: Vec<Field> = wanted.iter().map(field).collect::<Result<_>>()?;
-        let names = all.iter().map(|i| field(i).map(|f| f.name().clone()));
-        Ok(FormatRequest { part, format, schema: Arc::new(Schema::new(fields)), fields: names.collect::<Result<_>>()? })
+/// Asks for the format of a part with the columns `all`, of which `wanted` are read or written; `pruned` gives a column's field where
+/// less than the whole of it is read.
+fn request<'a, 'f>(
+    options: &'a KafkaOptions,
+    columns: &'f [TableColumn],
+    part: RecordPart,
+    all: &[usize],
+    wanted: &[usize],
+    pruned: impl Fn(usize) -> Option<&'f FieldRef>,
+) -> Result<FormatRequest<'a>> {
+    let (format, prefix) = match part {
+        RecordPart::Value => (options.value_format.as_str(), ""),
+        RecordPart::Key => (options.key_format.as_deref().unwrap_or_default(), options.key_fields_prefix.as_str()),
+    };
+    let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    let mut fields = Vec::with_capacity(wanted.len());
+    for index in wanted {
+        let field = pruned(*index).map_or_else(|| declared("", columns, *index).map(|c| &c.field), Ok)?;
+        fields.push(field.as_ref().clone().with_name(bare(field.name())));
     }
+    let names = all.iter().map(|i| declared("", columns, *i).map(|c| bare(c.field.name())));
+    Ok(FormatRequest { part, format, schema: Arc::new(Schema::new(fields)), fields: names.collect::<Result<_>>()? })
 }
 
 /// The columns of a part that are read, each once.
@@ -166,7 +168,7 @@ fn declared<'a>(table: &str, columns: &'a [TableColumn], index: usize) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::datatypes::DataType;
+    use arrow::datatypes::{DataType, Field};
     use std::collections::BTreeMap;
     use thalweg_engine::source::SourceFactory;
 
@@ -209,7 +211,9 @@ mod tests {
 
     fn source(extra: &[(&str, &str)], used: &[usize]) -> (Asked, Result<KafkaSource>) {
         let mut asked = Vec::new();
-        let source = plan_source("t", options(extra), &columns(), used, BadRecord::Fail, |request| {
+        let read = used.iter().map(|i| columns()[*i].field.clone()).collect::<Vec<_>>();
+        let read = (used, Arc::new(Schema::new(read)));
+        let source = plan_source("t", options(extra), &columns(), read, BadRecord::Fail, |request| {
             note(&mut asked, &request);
             Ok(Arc::new(|| Err(Error::internal("not asked to decode"))))
         });
