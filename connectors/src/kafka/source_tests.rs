@@ -525,3 +525,51 @@ fn the_state_of_another_table_is_refused() {
     assert!(other.restore(&state).unwrap_err().message().contains("the state belongs to topic"));
     assert!(other.restore(&serde_json::json!([1])).is_err());
 }
+
+/// The way of a planner: a declared table, JSON values and CSV keys, some of the columns.
+#[test]
+fn a_declared_table_is_read_through_its_formats() {
+    use super::super::{Formats, TableColumn, plan_source};
+    let cluster = Cluster::start();
+    let topic = cluster.topic("declared", 1);
+    let record =
+        |key: &str, value: &str| TestRecord { key: Some(key.as_bytes().to_vec()), ..TestRecord::value(0, value) };
+    cluster.produce(
+        &topic,
+        &[
+            record("7|x", r#"{"a":1,"inner":{"b":"one","c":[1]}}"#),
+            record("8|y", r#"{"a":"none","inner":null}"#),
+            record("9|z", r#"{"a":3,"inner":{"b":"three"}}"#),
+        ],
+    );
+    let table = Table::bounded(&cluster, &topic)
+        .with("key.format", "csv")
+        .with("key.csv.field-delimiter", "|")
+        .with("key.fields", "k_id;k_name")
+        .with("key.fields-prefix", "k_")
+        .with("value.fields-include", "EXCEPT_KEY");
+    let (options, mut rest) = KafkaOptions::parse(&table.options).unwrap();
+    let formats = Formats::parse(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    let b = Field::new("b", DataType::Utf8, true);
+    let c = Field::new("c", DataType::new_list(DataType::Int32, true), true);
+    let inner = |fields: Vec<Field>| Arc::new(Field::new("inner", DataType::Struct(fields.into()), true));
+    let column =
+        |name: &str, data_type| TableColumn { field: Arc::new(Field::new(name, data_type, true)), metadata: None };
+    let columns = [
+        column("k_id", DataType::Int64),
+        column("a", DataType::Int64),
+        TableColumn { field: inner(vec![b.clone(), c]), metadata: None },
+        column("k_name", DataType::Utf8),
+    ];
+    let read = Arc::new(Schema::new(vec![columns[3].field.clone(), inner(vec![b]), columns[1].field.clone()]));
+    let decoder = |request: super::super::FormatRequest<'_>| formats.decoder(request);
+    let source = plan_source("t", options, &columns, (&[3, 2, 1], read), BadRecord::Skip, decoder).unwrap();
+    let (mut job, _) = Job::start(&source, 1);
+    let batches = job.batches(10, |_| false).unwrap();
+    let [batch] = batches.as_slice() else { panic!("{} batches", batches.len()) };
+    let cell = |row, column: &_| arrow::util::display::array_value_to_string(column, row).unwrap();
+    let row = |i| batch.columns().iter().map(|c| cell(i, c)).collect::<Vec<_>>();
+    assert_eq!((0..batch.num_rows()).map(row).collect::<Vec<_>>(), [["x", "{b: one}", "1"], ["z", "{b: three}", "3"]]);
+    assert_eq!(job.metrics[0].bad_records.get(), 1);
+}
