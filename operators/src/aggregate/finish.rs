@@ -124,7 +124,7 @@ fn average(input: &DataType, state: &[ArrayRef], n: &[i64], there: NullBuffer, o
         }
         ([sum], DataType::Float32 | DataType::Float64) => {
             let unit = 10f64.powi(i32::from(scale_of(input)));
-            let means = wides(sum)?.iter().zip(n).map(|(s, n)| *s as f64 / unit / divisor(*n) as f64).collect();
+            let means = wides(sum)?.iter().zip(n).map(|(s, n)| *s as f64 / (unit * divisor(*n) as f64)).collect();
             value::store(Loaded::Float(means), Some(there), out)
         }
         ([sum], DataType::Decimal128(_, to)) => {

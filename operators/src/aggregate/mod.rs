@@ -91,3 +91,6 @@ impl Aggregate {
         self.distinct && matches!(self.function, Function::Count | Function::Sum | Function::Avg)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Int64Type;
 use std::sync::Arc;
 use thalweg_engine::key::hash_rows;
+use thalweg_engine::state::StateStore;
 use thalweg_engine::{Batch, Context, Error, EventTime, Open, Operator, OutPort, Port, Result};
 
 /// The operator behind the hash edge.
@@ -30,7 +31,7 @@ impl GlobalWindow {
 
 impl Operator for GlobalWindow {
     fn open(&mut self, ctx: &mut Open<'_>) -> Result<()> {
-        self.core = Some(GlobalCore::new(Store::open(self.plan.clone(), ctx.state)?));
+        self.core = Some(GlobalCore::open(self.plan.clone(), ctx.state)?);
         Ok(())
     }
 
@@ -46,19 +47,20 @@ impl Operator for GlobalWindow {
     }
 }
 
-/// The global phase without its surroundings.
-pub(crate) struct GlobalCore {
+/// The global phase without its surroundings: what tests and benchmarks drive.
+pub struct GlobalCore {
     store: Store,
     hashes: Vec<u64>,
 }
 
 impl GlobalCore {
-    pub(crate) fn new(store: Store) -> GlobalCore {
-        GlobalCore { store, hashes: Vec::new() }
+    /// Declares its state. Errors: `user` if a key can be none, or the snapshot is of another query.
+    pub fn open(plan: Arc<Plan>, state: &mut StateStore) -> Result<GlobalCore> {
+        Ok(GlobalCore { store: Store::open(plan, state)?, hashes: Vec::new() })
     }
 
     /// Merges a batch of partial states; returns how many rows were late in it.
-    pub(crate) fn process(&mut self, batch: &Batch) -> Result<u64> {
+    pub fn process(&mut self, batch: &Batch) -> Result<u64> {
         let columns = batch.columns().columns();
         let [ends, rest @ ..] = columns else { return Err(Error::internal("partial states without `slice_end`")) };
         let ends = ends.as_primitive_opt::<Int64Type>().ok_or_else(|| Error::internal("`slice_end` is no i64"))?;
@@ -82,7 +84,8 @@ impl GlobalCore {
         Ok(late.iter().map(|run| rows_of(&slice(partials, run.start, run.len))).sum())
     }
 
-    pub(crate) fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<()> {
+    /// Fires all windows that end at or before `now`.
+    pub fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<()> {
         self.store.fire(now, emit)
     }
 }

@@ -63,10 +63,10 @@ impl Operator for LocalWindow {
 }
 
 /// Takes batches that leave an operator.
-pub(crate) type Emit<'a> = &'a mut dyn FnMut(Batch) -> Result<()>;
+pub type Emit<'a> = &'a mut dyn FnMut(Batch) -> Result<()>;
 
-/// The local phase without its surroundings.
-pub(crate) struct LocalCore {
+/// The local phase without its surroundings: what tests and benchmarks drive.
+pub struct LocalCore {
     plan: Arc<Plan>,
     spec: Arc<TableSpec>,
     budget: Arc<Budget>,
@@ -78,7 +78,8 @@ pub(crate) struct LocalCore {
 }
 
 impl LocalCore {
-    pub(crate) fn new(plan: Arc<Plan>, budget: &Arc<Budget>) -> LocalCore {
+    /// Nothing held. `budget` is charged for the groups.
+    pub fn new(plan: Arc<Plan>, budget: &Arc<Budget>) -> LocalCore {
         LocalCore {
             spec: Arc::new(plan.table()),
             plan,
@@ -90,7 +91,8 @@ impl LocalCore {
         }
     }
 
-    pub(crate) fn process(&mut self, batch: Batch, late: Emit<'_>) -> Result<()> {
+    /// Folds a batch; late rows go to `late`, as they came in. Errors: `user` for what the data does not allow.
+    pub fn process(&mut self, batch: Batch, late: Emit<'_>) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -121,11 +123,13 @@ impl LocalCore {
         self.plan.program.update(table, &self.handles, &rows.inputs.slice(run.start, run.len))
     }
 
-    pub(crate) fn groups(&self) -> usize {
+    /// How many groups are held.
+    pub fn groups(&self) -> usize {
         self.slices.values().map(KeyedTable::len).sum()
     }
 
-    pub(crate) fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<()> {
+    /// Emits what must travel before the frontier `now` does.
+    pub fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<()> {
         let fired = self.plan.fired_at(now.millis());
         if fired > self.fired && now > EventTime::MIN {
             self.fired = fired;
@@ -135,7 +139,7 @@ impl LocalCore {
     }
 
     /// Emits all slices that have a window ending at or before `end`.
-    pub(crate) fn flush(&mut self, end: i64, emit: Emit<'_>) -> Result<()> {
+    pub fn flush(&mut self, end: i64, emit: Emit<'_>) -> Result<()> {
         while let Some(slot) = self.slices.first_entry() {
             let slice_end = *slot.key();
             if self.plan.ends_of(slice_end).is_some_and(|(first, _)| first > end) {

@@ -134,7 +134,8 @@ impl WindowAggregate {
         }))
     }
 
-    pub(crate) fn compile(&self) -> Result<Arc<Plan>> {
+    /// Checks and compiles it; what the operators and the phases' cores are made of. Errors: as [`WindowAggregate::signature`].
+    pub fn compile(&self) -> Result<Arc<Plan>> {
         let windows = self.time.windows();
         windows.check()?;
         let program = Program::new(&self.aggregates, &self.input)?;
@@ -179,7 +180,7 @@ impl WindowAggregate {
 }
 
 /// A compiled [`WindowAggregate`].
-pub(crate) struct Plan {
+pub struct Plan {
     pub(crate) time: WindowTime,
     pub(crate) windows: Windows,
     /// Rows carry windows, each of which is one slice of its own.

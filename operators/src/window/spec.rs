@@ -168,11 +168,6 @@ impl Windows {
                 .saturating_add(offset_ms),
         }
     }
-
-    /// Whether every window is one slice.
-    pub fn is_one_slice(&self) -> bool {
-        matches!(self, Windows::Tumble { .. }) || (matches!(self, Windows::Hop { .. }) && self.slice() == self.size())
-    }
 }
 
 /// A frontier as a time that can be reckoned with: beyond every window, but not at the end of i64.

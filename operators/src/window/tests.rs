@@ -2,7 +2,6 @@
 
 use super::global::GlobalCore;
 use super::local::LocalCore;
-use super::store::Store;
 use super::*;
 use crate::aggregate::Function;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
@@ -215,7 +214,7 @@ fn two_phases(plan: &WindowAggregate, events: &[Event], size: usize, seed: u64) 
     let (compiled, budget) = (plan.compile().unwrap(), Budget::unlimited("test"));
     let mut locals = [0, 1].map(|_| LocalCore::new(compiled.clone(), &budget));
     let mut state = StateStore::new("global", KeyGroupRange::ALL, &budget);
-    let mut global = GlobalCore::new(Store::open(compiled, &mut state).unwrap());
+    let mut global = GlobalCore::open(compiled, &mut state).unwrap();
     let (mut main, mut late, mut turn, mut rng) = (vec![], vec![], 0, Rng::new(seed));
     let end = [Event::Frontier(i64::MAX)];
     for event in events.iter().chain(&end) {
