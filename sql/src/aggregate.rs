@@ -1,0 +1,143 @@
+//! The aggregate functions that queries may name, with Flink's argument and result types.
+//!
+//! Only declarations: DataFusion binds and type-checks them; the window operators compute them. `count` is DataFusion's own declaration,
+//! because its planner rewrites `count(*)` by identity.
+
+use crate::error::Fault;
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
+use datafusion_common::Result;
+use datafusion_expr::function::AccumulatorArgs;
+use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion_sql::sqlparser::tokenizer::Span;
+use std::sync::Arc;
+
+/// What an aggregate computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum AggregateKind {
+    Count,
+    Sum,
+    Avg,
+    Min,
+    Max,
+    FirstValue,
+    LastValue,
+    StddevPop,
+    StddevSamp,
+    VarPop,
+    VarSamp,
+}
+
+/// All names, the first of a kind being its canonical one.
+const NAMES: [(&str, AggregateKind); 15] = [
+    ("count", AggregateKind::Count),
+    ("sum", AggregateKind::Sum),
+    ("avg", AggregateKind::Avg),
+    ("min", AggregateKind::Min),
+    ("max", AggregateKind::Max),
+    ("first_value", AggregateKind::FirstValue),
+    ("last_value", AggregateKind::LastValue),
+    ("stddev_pop", AggregateKind::StddevPop),
+    ("stddev_samp", AggregateKind::StddevSamp),
+    ("stddev", AggregateKind::StddevSamp),
+    ("var_pop", AggregateKind::VarPop),
+    ("var_samp", AggregateKind::VarSamp),
+    ("variance", AggregateKind::VarSamp),
+    ("mean", AggregateKind::Avg),
+    ("any_value", AggregateKind::FirstValue),
+];
+
+impl AggregateKind {
+    pub(crate) fn of(name: &str) -> Option<AggregateKind> {
+        NAMES.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        NAMES.iter().find(|(_, kind)| *kind == self).map_or("count", |(name, _)| name)
+    }
+}
+
+/// The declarations, by every name they have.
+pub(crate) fn declarations() -> Vec<(&'static str, Arc<AggregateUDF>)> {
+    let declare = |(name, kind): (&'static str, AggregateKind)| match kind {
+        AggregateKind::Count => (name, datafusion_functions_aggregate::count::count_udaf()),
+        kind => (
+            name,
+            Arc::new(AggregateUDF::from(Declared { kind, signature: Signature::user_defined(Volatility::Immutable) })),
+        ),
+    };
+    NAMES.into_iter().map(declare).collect()
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Declared {
+    kind: AggregateKind,
+    signature: Signature,
+}
+
+impl Declared {
+    fn refuse(&self, argument: &DataType) -> datafusion_common::DataFusionError {
+        let name = self.kind.name();
+        let written = crate::parser::types::sql_name(argument);
+        let fault = Fault::invalid(Span::empty(), format!("{name} cannot take {written}"));
+        fault.remedy(format!("cast the argument: {name}(CAST(x AS DOUBLE))")).into()
+    }
+
+    /// The type that an argument is cast to.
+    fn argument(&self, given: &DataType) -> Result<DataType> {
+        use AggregateKind as K;
+        match (self.kind, given) {
+            // sum('1') is a number in no dialect; NULL alone may be one.
+            (K::Sum | K::Avg, DataType::Null) => Ok(DataType::Int64),
+            (K::Sum | K::Avg, t) if t.is_signed_integer() || t.is_floating() || is_decimal(t) => Ok(t.clone()),
+            (K::Sum | K::Avg, t) if t.is_unsigned_integer() => Ok(DataType::Int64),
+            (K::StddevPop | K::StddevSamp | K::VarPop | K::VarSamp, t) if t.is_numeric() || t.is_null() => {
+                Ok(DataType::Float64)
+            }
+            (K::Min | K::Max, t) if is_ordered(t) => Ok(t.clone()),
+            (K::FirstValue | K::LastValue, t) => Ok(t.clone()),
+            (_, t) => Err(self.refuse(t)),
+        }
+    }
+}
+
+fn is_decimal(t: &DataType) -> bool {
+    matches!(t, DataType::Decimal128(..))
+}
+
+fn is_ordered(t: &DataType) -> bool {
+    t.is_primitive() || matches!(t, DataType::Boolean | DataType::Utf8 | DataType::Binary)
+}
+
+impl AggregateUDFImpl for Declared {
+    fn name(&self) -> &str {
+        self.kind.name()
+    }
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
+        match given {
+            [one] => Ok(vec![self.argument(one)?]),
+            _ => {
+                let reason = format!("{} takes one argument, not {}", self.kind.name(), given.len());
+                Err(Fault::invalid(Span::empty(), reason).remedy(format!("write {}(x)", self.kind.name())).into())
+            }
+        }
+    }
+    /// Flink: SUM and AVG of a type are of that type, of a decimal they are wide enough for any sum.
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        let [argument] = arguments else {
+            return datafusion_common::internal_err!("{} without an argument", self.name());
+        };
+        Ok(match (self.kind, argument) {
+            (AggregateKind::Sum, DataType::Decimal128(_, s)) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, *s),
+            (AggregateKind::Avg, DataType::Decimal128(_, s)) => {
+                DataType::Decimal128(DECIMAL128_MAX_PRECISION, (*s).max(6))
+            }
+            _ => argument.clone(),
+        })
+    }
+    fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        datafusion_common::internal_err!("{} is computed by the window operators", self.name())
+    }
+}

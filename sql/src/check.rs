@@ -1,0 +1,269 @@
+//! What the grammar allows and this version cannot run: refused on the parsed tree, where every part still knows its place.
+//!
+//! Called for every query before it is bound. What only the bound plan shows (an aggregate without a window) is refused later, by the
+//! graph planner.
+
+use crate::error::{Fault, Result};
+use crate::parser::dialect::TABLE_ARGUMENT;
+use datafusion_sql::sqlparser::ast::{
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Refuses what is not supported in a query, subqueries included.
+pub(crate) fn check_query(query: &Query) -> Result<()> {
+    outcome(query.visit(&mut Check))
+}
+
+/// Refuses what is not supported in an expression.
+pub(crate) fn check_expr(expr: &Expr) -> Result<()> {
+    outcome(expr.visit(&mut Check))
+}
+
+fn outcome(flow: ControlFlow<Fault>) -> Result<()> {
+    match flow {
+        ControlFlow::Break(fault) => Err(fault),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Gives a name to every expression that stands in one SELECT more than once: DataFusion takes two columns of one name for one.
+pub(crate) fn name_repeated(query: &mut Query) {
+    let ControlFlow::Continue(()) = query.visit(&mut Name);
+}
+
+struct Name;
+
+impl VisitorMut for Name {
+    type Break = std::convert::Infallible;
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        let mut seen = BTreeMap::new();
+        for item in &mut select.projection {
+            let SelectItem::UnnamedExpr(expr) = item else { continue };
+            let name = match &*expr {
+                Expr::Identifier(ident) => ident.value.clone(),
+                Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, |p| p.value.clone()),
+                other => other.to_string(),
+            };
+            let times = seen.entry(name.clone()).or_insert(0u32);
+            *times += 1;
+            if *times > 1 {
+                let alias = Ident::new(format!("{name}_{times}"));
+                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+struct Check;
+
+type Flow = ControlFlow<Fault>;
+
+fn refuse(span: Span, what: &str, remedy: &str) -> Flow {
+    ControlFlow::Break(Fault::unsupported(span, what).remedy(remedy))
+}
+
+impl Visitor for Check {
+    type Break = Fault;
+
+    fn pre_visit_query(&mut self, query: &Query) -> Flow {
+        let span = query.span();
+        if let Some(with) = query.with.as_ref().filter(|w| w.recursive) {
+            return refuse(with.with_token.0.span, "WITH RECURSIVE", "write out the steps as views");
+        }
+        if let Some(order) = &query.order_by {
+            return refuse(
+                order.span(),
+                "ORDER BY",
+                "leave it out: a stream has no end to sort to; sort where the result is read",
+            );
+        }
+        if let Some(limit) = &query.limit_clause {
+            return refuse(
+                limit.span(),
+                "LIMIT",
+                "leave it out, or bound the source, for instance with 'number-of-rows'",
+            );
+        }
+        if query.fetch.is_some()
+            || !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || !query.pipe_operators.is_empty()
+        {
+            return refuse(span, "FETCH, FOR or |> after a query", "leave it out");
+        }
+        if query.settings.is_some() || query.format_clause.is_some() {
+            return refuse(span, "SETTINGS or FORMAT after a query", "leave it out");
+        }
+        check_body(&query.body)
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> Flow {
+        let at = select.select_token.0.span;
+        if let Some(distinct) = &select.distinct
+            && !matches!(distinct, Distinct::All)
+        {
+            return refuse(
+                at,
+                "SELECT DISTINCT",
+                "group by the columns and a window: GROUP BY a, b, window_start, window_end",
+            );
+        }
+        if select.from.len() > 1 {
+            let second = select.from.get(1).map_or(at, Spanned::span);
+            return refuse(second, "a join", "read one table per query, or UNION ALL tables of one shape");
+        }
+        if let Some(window) = select.named_window.first() {
+            return refuse(window.0.span, "a named WINDOW", "use a window table function: FROM TABLE(TUMBLE(..))");
+        }
+        if let Some(qualify) = &select.qualify {
+            return refuse(qualify.span(), "QUALIFY", "filter with WHERE or HAVING");
+        }
+        let odd = select.top.is_some()
+            || select.into.is_some()
+            || select.prewhere.is_some()
+            || select.exclude.is_some()
+            || select.value_table_mode.is_some()
+            || !select.lateral_views.is_empty()
+            || !select.connect_by.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty();
+        if odd {
+            return refuse(at, "this form of SELECT", "write SELECT .. FROM .. WHERE .. GROUP BY .. HAVING ..");
+        }
+        check_grouping(&select.group_by, at)
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> Flow {
+        let span = table.span();
+        match table {
+            TableFactor::Table { version: Some(_), .. } => {
+                refuse(span, "FOR SYSTEM_TIME AS OF (a temporal join)", "read the table without it")
+            }
+            TableFactor::Table { with_hints, sample, partitions, index_hints, json_path, .. }
+                if !with_hints.is_empty()
+                    || sample.is_some()
+                    || !partitions.is_empty()
+                    || !index_hints.is_empty()
+                    || json_path.is_some() =>
+            {
+                refuse(span, "a hint, sample or path on a table", "set options in WITH (..) of CREATE TABLE")
+            }
+            TableFactor::Table { .. }
+            | TableFactor::Derived { lateral: false, .. }
+            | TableFactor::TableFunction { .. } => ControlFlow::Continue(()),
+            TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
+                ControlFlow::Continue(())
+            }
+            TableFactor::NestedJoin { .. } => refuse(span, "a join", "read one table per query"),
+            TableFactor::Derived { .. } => refuse(span, "a LATERAL subquery", "write a plain subquery"),
+            TableFactor::Function { .. } => {
+                refuse(span, "LATERAL TABLE(..)", "compute the values with scalar functions")
+            }
+            TableFactor::UNNEST { .. } => refuse(span, "UNNEST", "pick elements of the array with array[1]"),
+            TableFactor::MatchRecognize { .. } => refuse(span, "MATCH_RECOGNIZE", "aggregate in windows instead"),
+            _ => refuse(span, "this form of FROM", "write FROM table, FROM (query) or FROM TABLE(TUMBLE(..))"),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
+        match expr {
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                refuse(expr.span(), "a subquery inside an expression", "compute it in a view of its own")
+            }
+            Expr::Function(f) => check_function(f),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn check_body(body: &SetExpr) -> Flow {
+    match body {
+        SetExpr::Select(select) => select.from.iter().try_for_each(check_joins),
+        // Visited as a query of its own.
+        SetExpr::Query(_) => ControlFlow::Continue(()),
+        SetExpr::SetOperation { op, set_quantifier, left, right } => {
+            match (op, set_quantifier) {
+                (SetOperator::Union, SetQuantifier::All) => {}
+                (SetOperator::Union, _) => return refuse(right.span(), "UNION without ALL", "write UNION ALL"),
+                _ => return refuse(right.span(), "INTERSECT or EXCEPT", "write UNION ALL, or filter with WHERE"),
+            }
+            check_body(left)?;
+            check_body(right)
+        }
+        SetExpr::Values(_) => refuse(body.span(), "VALUES as a source", "write SELECT 1, 'a' UNION ALL SELECT 2, 'b'"),
+        _ => refuse(body.span(), "this form of query", "write SELECT .. FROM .."),
+    }
+}
+
+fn check_joins(from: &TableWithJoins) -> Flow {
+    let Some(join) = from.joins.first() else { return ControlFlow::Continue(()) };
+    let what = match &join.join_operator {
+        JoinOperator::CrossJoin(_) => "a cross join",
+        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) | JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
+            "an outer join"
+        }
+        _ => "a join",
+    };
+    refuse(join.relation.span(), what, "read one table per query, or UNION ALL tables of one shape")
+}
+
+fn check_grouping(group_by: &GroupByExpr, at: Span) -> Flow {
+    let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
+        return refuse(at, "GROUP BY ALL", "list the columns");
+    };
+    if !modifiers.is_empty() {
+        return refuse(at, "WITH ROLLUP or WITH CUBE", "write one query per grouping and UNION ALL them");
+    }
+    for expr in exprs {
+        match expr {
+            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
+                return refuse(
+                    expr.span(),
+                    "GROUPING SETS, CUBE or ROLLUP",
+                    "write one query per grouping and UNION ALL them",
+                );
+            }
+            Expr::Function(f) if is_group_window(f) => {
+                return refuse(
+                    f.name.span(),
+                    "a window function in GROUP BY",
+                    "write FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), \
+                     INTERVAL '10' SECOND)) GROUP BY window_start, window_end",
+                );
+            }
+            _ => {}
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn is_group_window(f: &Function) -> bool {
+    ["tumble", "hop", "session"].iter().any(|n| f.name.to_string().eq_ignore_ascii_case(n))
+}
+
+fn check_function(f: &Function) -> Flow {
+    if f.name.to_string() == TABLE_ARGUMENT {
+        return ControlFlow::Continue(());
+    }
+    if f.over.is_some() {
+        return refuse(
+            f.name.span(),
+            "OVER",
+            "aggregate in windows: FROM TABLE(TUMBLE(..)) GROUP BY window_start, window_end",
+        );
+    }
+    if !f.within_group.is_empty() {
+        return refuse(f.name.span(), "WITHIN GROUP", "use another aggregate");
+    }
+    if let FunctionArguments::Subquery(query) = &f.args {
+        return refuse(query.span(), "a subquery inside an expression", "compute it in a view of its own");
+    }
+    ControlFlow::Continue(())
+}

@@ -1,0 +1,172 @@
+//! DataFusion's errors as faults with a place, a reason and a remedy.
+//!
+//! Called wherever a DataFusion call fails. A fault of ours that travelled through DataFusion comes out as it went in. If the
+//! error has no place, the first name it quotes is looked up among the statement's words.
+
+use crate::error::{Fault, SqlErrorKind};
+use crate::parser::dialect::StreamDialect;
+use crate::suggest::closest;
+use crate::text::SourceText;
+use datafusion_common::{Column, DataFusionError, SchemaError};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
+
+/// The fault that a DataFusion error is; its place may still be unknown.
+pub(crate) fn of(error: DataFusionError) -> Fault {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<Fault>() {
+            Ok(fault) => *fault,
+            Err(other) => Fault::invalid(Span::empty(), tidy(&other.to_string())),
+        },
+        DataFusionError::Context(_, inner) => of(*inner),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            let span = diagnostic.span.map(|s| Span::new(place(s.start), place(s.end)));
+            of(*inner).at(span.unwrap_or(Span::empty()))
+        }
+        DataFusionError::Collection(mut all) if !all.is_empty() => of(all.swap_remove(0)),
+        DataFusionError::Shared(shared) => of_shared(&shared),
+        DataFusionError::SchemaError(error, _) => of_schema(*error),
+        DataFusionError::NotImplemented(what) => {
+            let what = tidy(&what);
+            Fault::new(SqlErrorKind::Unsupported, Span::empty(), what)
+                .remedy("write it in another way, for instance with a view")
+        }
+        DataFusionError::Internal(what) => Fault::internal(tidy(&what)),
+        DataFusionError::ResourcesExhausted(what) => Fault::limit(Span::empty(), tidy(&what)),
+        other => of_text(&tidy(&other.strip_backtrace())),
+    }
+}
+
+/// A shared error cannot be taken apart; a fault of ours inside is found by reference.
+fn of_shared(error: &DataFusionError) -> Fault {
+    match error {
+        DataFusionError::External(inner) => match inner.downcast_ref::<Fault>() {
+            Some(fault) => fault.clone(),
+            None => of_text(&tidy(&inner.to_string())),
+        },
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => of_shared(inner),
+        DataFusionError::Shared(inner) => of_shared(inner),
+        other => of_text(&tidy(&other.strip_backtrace())),
+    }
+}
+
+fn place(location: datafusion_common::Location) -> Location {
+    Location::new(location.line, location.column)
+}
+
+fn of_schema(error: SchemaError) -> Fault {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let span = field.spans.first().map_or(Span::empty(), |s| Span::new(place(s.start), place(s.end)));
+            unknown_column(&field, &valid_fields).at(span)
+        }
+        SchemaError::AmbiguousReference { field } => {
+            let fault = Fault::invalid(Span::empty(), format!("column `{}` may be one of several", field.name));
+            fault.remedy(format!("write the table in front: t.`{}`", field.name))
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            Fault::invalid(Span::empty(), format!("two columns are named `{name}`"))
+                .remedy(format!("rename one: .. AS `{name}_2`"))
+        }
+    }
+}
+
+/// Most column names shown in a remedy.
+const SHOWN_COLUMNS: usize = 12;
+
+fn unknown_column(field: &Column, valid: &[Column]) -> Fault {
+    let fault = Fault::invalid(Span::empty(), format!("column `{}` does not exist here", field.name));
+    if let Some(near) = closest(&field.name, valid.iter().map(|c| c.name.as_str())) {
+        return fault.remedy(format!("write `{near}`"));
+    }
+    let names: Vec<&str> = valid.iter().map(|c| c.name.as_str()).take(SHOWN_COLUMNS).collect();
+    match names.is_empty() {
+        true => fault.remedy("there are no columns here: write FROM with a table"),
+        false => fault.remedy(format!(
+            "the columns here are {}{}",
+            names.join(", "),
+            if valid.len() > SHOWN_COLUMNS { ", .." } else { "" }
+        )),
+    }
+}
+
+/// Longest reason taken from DataFusion, in characters: some errors print whole trees.
+const REASON_CHARS: usize = 300;
+
+/// The message without its prefix, on one line, with a bound.
+fn tidy(message: &str) -> String {
+    let mut text = message.trim();
+    for prefix in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "type_coercion",
+        "\ncaused by\n",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut letters = line.trim_end_matches('.').chars().take(REASON_CHARS);
+    letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect()
+}
+
+fn of_text(message: &str) -> Fault {
+    if let Some((reason, near)) = message.split_once(" Did you mean ") {
+        let near = near.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
+        let name = quoted(reason).into_iter().next().unwrap_or_default();
+        let fault = Fault::invalid(Span::empty(), format!("function `{name}` with these arguments does not exist"));
+        return match closest(&name, [near]) {
+            Some(near) => fault.remedy(format!("write {near}(..); SHOW FUNCTIONS lists all")),
+            None => fault.remedy("SHOW FUNCTIONS lists all functions"),
+        };
+    }
+    if let Some(name) = message.strip_prefix("field ").and_then(|m| m.strip_suffix(" not found in struct")) {
+        let fault = Fault::invalid(Span::empty(), format!("the ROW has no field `{name}`"));
+        return fault.remedy("write one of its fields; DESCRIBE shows them");
+    }
+    let remedy = match message {
+        m if m.contains("GROUP BY") || m.contains("group by") => "put the column into GROUP BY, or into an aggregate",
+        m if m.contains("coerc") || m.contains("cast") => "convert with CAST(x AS type)",
+        _ => "correct the statement here",
+    };
+    Fault::invalid(Span::empty(), message).remedy(remedy)
+}
+
+/// Names in quotes of any kind in a message.
+fn quoted(message: &str) -> Vec<String> {
+    let mut names = vec![];
+    for quote in ['`', '\'', '"'] {
+        names.extend(message.split(quote).skip(1).step_by(2).map(str::to_owned));
+    }
+    names.retain(|n| !n.is_empty() && n.len() <= 256);
+    names
+}
+
+/// Gives a fault a place inside a statement: what it quotes, else the statement's beginning.
+pub(crate) fn locate(fault: Fault, text: &SourceText, statement: Span) -> Fault {
+    if fault.span != Span::empty() {
+        return fault;
+    }
+    let mut names = quoted(&fault.reason);
+    // Dotted names are looked up by their last part.
+    names.extend(names.clone().iter().filter_map(|n| n.rsplit('.').next().map(str::to_owned)));
+    let found = names.iter().find_map(|name| find_word(name, text, statement));
+    let start = statement.start;
+    let first = Span::new(start, Location::new(start.line, start.column + 1));
+    fault.at(found.unwrap_or(first))
+}
+
+/// The first word of a statement that is this name.
+fn find_word(name: &str, text: &SourceText, statement: Span) -> Option<Span> {
+    let tokens = Tokenizer::new(&StreamDialect, text.slice(statement)).tokenize_with_location().ok()?;
+    let is_name = |t: &Token| match t {
+        Token::Word(w) => w.value.eq_ignore_ascii_case(name),
+        Token::SingleQuotedString(s) => s == name,
+        _ => false,
+    };
+    let span = tokens.iter().find(|t| is_name(&t.token))?.span;
+    let shift = |at: Location| match at.line {
+        1 => Location::new(statement.start.line, statement.start.column + at.column - 1),
+        line => Location::new(statement.start.line + line - 1, at.column),
+    };
+    Some(Span::new(shift(span.start), shift(span.end)))
+}

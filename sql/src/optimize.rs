@@ -1,0 +1,32 @@
+//! DataFusion's analyzer and optimizer, without the rules that are wrong or harmful on streams.
+//!
+//! Called with every bound query. No clock is given, so nothing that reads one is folded.
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::fault;
+use datafusion_expr::LogicalPlan;
+use datafusion_optimizer::analyzer::Analyzer;
+use datafusion_optimizer::optimizer::{Optimizer, OptimizerContext};
+use std::sync::Arc;
+
+/// - `eliminate_join` hides window joins and needs a changelog semi join.
+/// - the leaf rules name columns differently per branch, so equal sub-plans are no longer equal.
+/// - `push_down_limit` is wrong once rows are retracted.
+/// - `single_distinct_aggregation_to_group_by` doubles the state.
+const DROPPED: [&str; 5] = [
+    "eliminate_join",
+    "extract_leaf_expressions",
+    "push_down_leaf_projections",
+    "push_down_limit",
+    "single_distinct_aggregation_to_group_by",
+];
+
+/// Type coercion, then all other rules until nothing changes.
+pub(crate) fn optimize(plan: LogicalPlan, context: &Context<'_>) -> Result<LogicalPlan> {
+    let plan = Analyzer::new().execute_and_check(plan, &context.options, |_, _| {}).map_err(fault::of)?;
+    let rules = Optimizer::new().rules.into_iter().filter(|r| !DROPPED.contains(&r.name())).collect();
+    let options =
+        OptimizerContext::new_with_config_options(Arc::clone(&context.options)).without_query_execution_start_time();
+    Optimizer::with_rules(rules).optimize(plan, &options, |_, _| {}).map_err(fault::of)
+}

@@ -1,0 +1,100 @@
+//! AND and OR that protect what stands right of them, row by row.
+//!
+//! Called on every expression just before it is compiled, after the optimizer, which would undo it. Kernels evaluate both sides of AND on
+//! whole batches: `b <> 0 AND a / b > 1` would fail on the rows that the left side excludes. Only CASE evaluates a side on the rows
+//! that reach it, so a right side that can fail is moved into one.
+//!
+//! Invariants
+//! - G1 the result is the same for every row on which nothing fails.
+//! - G2 in a filter, parts that cannot fail run first: DataFusion reorders conjuncts, and any of them may be the guard.
+
+use crate::error::Result;
+use crate::fault;
+use arrow::datatypes::DataType;
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_expr::expr::BinaryExpr;
+use datafusion_expr::utils::split_conjunction_owned;
+use datafusion_expr::{Expr, Operator, lit, when};
+
+/// A predicate of a filter: rows that are not true go, so NULL and false are the same.
+pub(crate) fn filter(predicate: Expr) -> Result<Expr> {
+    let (risky, safe): (Vec<Expr>, Vec<Expr>) = split_conjunction_owned(predicate).into_iter().partition(can_fail);
+    let safe = safe.into_iter().reduce(Expr::and);
+    let mut guarded = safe;
+    for part in risky {
+        let part = value(part)?;
+        guarded = Some(match guarded {
+            None => part,
+            Some(guard) => when(guard, part).otherwise(lit(false)).map_err(fault::of)?,
+        });
+    }
+    Ok(guarded.unwrap_or_else(|| lit(true)))
+}
+
+/// An expression whose value matters.
+pub(crate) fn value(expr: Expr) -> Result<Expr> {
+    expr.transform_up(|e| match e {
+        Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) if can_fail(&right) => {
+            let decided = op == Operator::Or;
+            // NULL on the left decides nothing, so the right side runs, as it does in Flink.
+            let settles = if decided { left.clone().is_true() } else { left.clone().is_false() };
+            let both = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            Ok(Transformed::yes(when(settles, lit(decided)).otherwise(both)?))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+    .map(|t| t.data)
+    .map_err(fault::of)
+}
+
+/// Whether some row can make the expression fail: integer and decimal division, casts that read, functions not known to be total.
+fn can_fail(expr: &Expr) -> bool {
+    let mut found = false;
+    let walked = expr.apply(|e| {
+        found |= match e {
+            Expr::BinaryExpr(b) => matches!(b.op, Operator::Divide | Operator::Modulo) && !is_nonzero(&b.right),
+            Expr::Cast(c) => !widens(c.field.data_type()),
+            Expr::ScalarFunction(call) => !TOTAL.contains(&call.func.name()),
+            _ => false,
+        };
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found || walked.is_err()
+}
+
+/// Functions that give a value for every argument.
+const TOTAL: [&str; 16] = [
+    "get_field",
+    "lower",
+    "upper",
+    "trim",
+    "btrim",
+    "ltrim",
+    "rtrim",
+    "character_length",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "starts_with",
+    "nullif",
+    "reverse",
+    "split_index",
+    "date_format",
+];
+
+fn is_nonzero(divisor: &Expr) -> bool {
+    match divisor {
+        Expr::Literal(value, _) => {
+            !value.is_null()
+                && datafusion_common::ScalarValue::new_zero(&value.data_type()).is_ok_and(|zero| zero != *value)
+        }
+        Expr::Cast(c) => is_nonzero(&c.expr),
+        _ => false,
+    }
+}
+
+/// A target type that every source type casts to without failing: text can hold anything, floats anything numeric. Reading text as a
+/// float fails, but DataFusion never does that unasked.
+fn widens(to: &DataType) -> bool {
+    matches!(to, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+}

@@ -1,0 +1,177 @@
+//! The job as streams: what [`lower`](super::lower) makes from logical plans and [`physical`](super::physical) turns into a graph.
+//!
+//! A node is made once: asking for an equal one gives the one that is there, across all statements of a job. Expressions
+//! name columns by place (`#0`), so plans that differ in names only are equal.
+//!
+//! Invariants
+//! - S1 inputs of a node come before it.
+//! - S2 `lineage` and `rows` are made from what a node does and from source columns, never from places or names given on the way:
+//!   ids built from them survive unrelated changes of the text.
+
+use crate::aggregate::AggregateKind;
+use crate::catalog::Table;
+use crate::nodes::WindowKind;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::Column;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_expr::Expr;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use thalweg_engine::key::hash_text;
+
+/// A node's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct StreamId(pub(crate) usize);
+
+/// A table by identity: a dropped and newly created one is another.
+#[derive(Clone, Debug)]
+pub(crate) struct TableRef(pub(crate) Arc<Table>);
+
+impl PartialEq for TableRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TableRef {}
+
+impl Hash for TableRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+/// What a node does with its inputs' rows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StreamOp {
+    /// Reads a table: all columns of its source schema; pruned when the graph is made.
+    Source(TableRef),
+    /// One row, or none, without a meaning: what `SELECT 1` reads.
+    Constant { rows: usize },
+    /// Filter, then projection.
+    Calc { predicate: Option<Expr>, outputs: Vec<Expr> },
+    /// Aggregates per key and window.
+    Window(WindowSpec),
+    /// The rows of all inputs; they have equal columns.
+    Union,
+}
+
+/// Aggregates per key and window. Output: keys, window start, window end, window time, aggregates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WindowSpec {
+    pub(crate) windows: Windows,
+    /// Input columns.
+    pub(crate) keys: Vec<usize>,
+    pub(crate) aggregates: Vec<AggregateSpec>,
+}
+
+/// Where a row's windows come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Windows {
+    /// From its event time, an input column.
+    EventTime { kind: WindowKind, time: usize },
+    /// From the clock.
+    ProcessingTime { kind: WindowKind },
+    /// The row is the result of a window and carries its bounds in two input columns.
+    Attached { start: usize, end: usize, processing_time: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AggregateSpec {
+    pub(crate) kind: AggregateKind,
+    pub(crate) distinct: bool,
+    /// Input column; none for count(*).
+    pub(crate) argument: Option<usize>,
+    /// Input column of FILTER (WHERE ..).
+    pub(crate) filter: Option<usize>,
+    pub(crate) data_type: DataType,
+}
+
+/// A node with what is known about its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamNode {
+    pub(crate) op: StreamOp,
+    pub(crate) inputs: Vec<StreamId>,
+    pub(crate) schema: SchemaRef,
+    /// Per column, what it is made from.
+    pub(crate) lineage: Vec<u64>,
+    /// Which rows these are.
+    pub(crate) rows: u64,
+    /// The event-time column, if it is among the columns.
+    pub(crate) rowtime: Option<usize>,
+    /// Columns that no two rows share, if known; empty = not known.
+    pub(crate) unique: Vec<usize>,
+}
+
+/// All nodes of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    nodes: Vec<StreamNode>,
+    known: HashMap<(StreamOp, Vec<StreamId>, Vec<String>), StreamId>,
+}
+
+impl Streams {
+    pub(crate) fn node(&self, id: StreamId) -> &StreamNode {
+        &self.nodes[id.0]
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (StreamId, &StreamNode)> {
+        self.nodes.iter().enumerate().map(|(i, n)| (StreamId(i), n))
+    }
+
+    /// The node, or the equal one that is there already. `names` makes nodes with other column names different: only the last one
+    /// before a sink needs that.
+    pub(crate) fn add(&mut self, node: StreamNode, names: Vec<String>) -> StreamId {
+        let key = (node.op.clone(), node.inputs.clone(), names);
+        if let Some(id) = self.known.get(&key) {
+            return *id;
+        }
+        let id = StreamId(self.nodes.len());
+        self.nodes.push(node);
+        self.known.insert(key, id);
+        id
+    }
+}
+
+/// The n-th column of a node, in expressions.
+pub(crate) fn column(place: usize) -> Expr {
+    Expr::Column(Column::new_unqualified(format!("#{place}")))
+}
+
+/// The place that an expression names, if it is a plain column.
+pub(crate) fn place(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Column(c) => c.name.strip_prefix('#').and_then(|n| n.parse().ok()),
+        _ => None,
+    }
+}
+
+/// All places that an expression names.
+pub(crate) fn places(expr: &Expr) -> Vec<usize> {
+    let mut all: Vec<usize> =
+        expr.column_refs().into_iter().filter_map(|c| c.name.strip_prefix('#')?.parse().ok()).collect();
+    all.sort_unstable();
+    all
+}
+
+/// What an expression is made from: its text over the lineage of its columns.
+pub(crate) fn lineage_of(expr: &Expr, columns: &[u64]) -> u64 {
+    if let Some(lineage) = place(expr).and_then(|p| columns.get(p)) {
+        return *lineage;
+    }
+    let named = expr.clone().transform(|e| match place(&e).and_then(|p| columns.get(p)) {
+        Some(lineage) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(format!("{lineage:016x}"))))),
+        None => Ok(Transformed::no(e)),
+    });
+    match named {
+        Ok(named) => hash_text(&named.data.to_string()),
+        Err(_) => hash_text(&expr.to_string()),
+    }
+}
+
+/// A number from several, in order.
+pub(crate) fn mix(parts: impl IntoIterator<Item = u64>) -> u64 {
+    let text: Vec<String> = parts.into_iter().map(|p| format!("{p:016x}")).collect();
+    hash_text(&text.join(","))
+}

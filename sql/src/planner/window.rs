@@ -1,0 +1,308 @@
+//! Window aggregates: a logical aggregate over windowed rows becomes one streaming operator.
+//!
+//! Either the rows below were put into windows by a window function, which then needs no operator of its own, or they are results
+//! of another window aggregate and carry its bounds (*attached*).
+
+use super::lower::{Lower, Pending, bare, over_base, window_place};
+use super::refuse;
+use super::stream::{AggregateSpec, StreamNode, StreamOp, WindowSpec, Windows, column, mix};
+use crate::aggregate::AggregateKind;
+use crate::attribute::Attribute;
+use crate::error::{Fault, Result};
+use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion_common::DFSchema;
+use datafusion_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion_expr::logical_plan::Aggregate;
+use datafusion_expr::{Expr, lit};
+use std::sync::Arc;
+use thalweg_engine::key::hash_text;
+
+/// The type of window_start and window_end.
+pub(crate) const BOUND: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
+
+/// What a grouping expression is.
+enum Group {
+    /// A bound of the window.
+    Bound(usize),
+    /// A key: the place among the operator's keys.
+    Key(usize),
+}
+
+/// The columns that the operator reads, each once.
+#[derive(Default)]
+struct Inputs {
+    exprs: Vec<Expr>,
+    names: Vec<String>,
+}
+
+impl Inputs {
+    fn place(&mut self, expr: Expr, name: &str) -> usize {
+        match self.exprs.iter().position(|e| *e == expr) {
+            Some(at) => at,
+            None => {
+                self.exprs.push(expr);
+                self.names.push(name.to_owned());
+                self.exprs.len() - 1
+            }
+        }
+    }
+}
+
+impl Lower<'_> {
+    pub(super) fn aggregate(&mut self, input: Pending, aggregate: &Aggregate) -> Result<Pending> {
+        let schema = Arc::clone(aggregate.input.schema());
+        let attribute = |e: &Expr| bound_of(e, &schema, &input.attributes);
+        let bounds: Vec<usize> = aggregate.group_expr.iter().filter_map(attribute).map(|(place, _)| place).collect();
+        if bounds.is_empty() {
+            return Err(refuse::unbounded(aggregate, self.span));
+        }
+        if !(bounds.contains(&0) && bounds.contains(&1)) {
+            return Err(refuse::half_window(aggregate, self.span));
+        }
+        let processing_time = aggregate.group_expr.iter().find_map(attribute).is_some_and(|(_, p)| p);
+        let mut inputs = Inputs::default();
+        let windows = self.windows(&input, &schema, aggregate, processing_time, &mut inputs)?;
+        let mut keys = vec![];
+        let mut groups = vec![];
+        for expr in &aggregate.group_expr {
+            groups.push(match attribute(expr) {
+                Some((place, _)) => Group::Bound(place),
+                None => {
+                    let over = over_base(&bare(expr), &schema, &input.outputs)?;
+                    let at = inputs.place(over, &name_of(expr));
+                    Group::Key(keys.iter().position(|k| *k == at).unwrap_or_else(|| {
+                        keys.push(at);
+                        keys.len() - 1
+                    }))
+                }
+            });
+        }
+        let mut aggregates = vec![];
+        for (i, expr) in aggregate.aggr_expr.iter().enumerate() {
+            let data_type = aggregate.schema.field(aggregate.group_expr.len() + i).data_type().clone();
+            aggregates.push(self.call(expr, data_type, &input, &schema, &mut inputs)?);
+        }
+        self.window_node(input, inputs, WindowSpec { windows, keys, aggregates }, &groups, aggregate)
+    }
+
+    /// Where the windows come from, with the columns that say so.
+    fn windows(
+        &mut self,
+        input: &Pending,
+        schema: &DFSchema,
+        aggregate: &Aggregate,
+        processing_time: bool,
+        inputs: &mut Inputs,
+    ) -> Result<Windows> {
+        if let Some(window) = &input.window {
+            return Ok(match window.processing_time {
+                true => Windows::ProcessingTime { kind: window.kind },
+                false => Windows::EventTime { kind: window.kind, time: inputs.place(window.time.clone(), "rowtime") },
+            });
+        }
+        let mut bound = |wanted: usize| -> Result<usize> {
+            let is = |e: &&Expr| bound_of(e, schema, &input.attributes).is_some_and(|(place, _)| place == wanted);
+            match aggregate.group_expr.iter().find(is) {
+                Some(expr) => Ok(inputs.place(over_base(&bare(expr), schema, &input.outputs)?, WINDOW_COLUMNS[wanted])),
+                None => Err(refuse::half_window(aggregate, self.span)),
+            }
+        };
+        Ok(Windows::Attached { start: bound(0)?, end: bound(1)?, processing_time })
+    }
+
+    fn call(
+        &self,
+        expr: &Expr,
+        data_type: DataType,
+        input: &Pending,
+        schema: &DFSchema,
+        inputs: &mut Inputs,
+    ) -> Result<AggregateSpec> {
+        let span = refuse::span_of(expr).unwrap_or(self.span);
+        let Some(AggregateFunction { func, params }) = as_aggregate(expr) else {
+            return Err(Fault::internal(format!("`{expr}` is no aggregate")));
+        };
+        let Some(kind) = AggregateKind::of(func.name()) else {
+            return Err(Fault::unsupported(span, format!("aggregate `{}`", func.name()))
+                .remedy("SHOW FUNCTIONS lists all functions"));
+        };
+        if !params.order_by.is_empty() {
+            return Err(Fault::unsupported(span, "ORDER BY inside an aggregate")
+                .remedy("leave it out: rows come in their stream's order"));
+        }
+        if params.null_treatment == Some(NullTreatment::RespectNulls) {
+            return Err(Fault::unsupported(span, "RESPECT NULLS").remedy("leave it out: NULLs are skipped"));
+        }
+        // The same row twice changes neither of these.
+        let idempotent = matches!(
+            kind,
+            AggregateKind::Min | AggregateKind::Max | AggregateKind::FirstValue | AggregateKind::LastValue
+        );
+        let distinct = params.distinct && !idempotent;
+        if distinct && !matches!(kind, AggregateKind::Count | AggregateKind::Sum | AggregateKind::Avg) {
+            return Err(Fault::unsupported(span, format!("{}(DISTINCT ..)", kind.name()))
+                .remedy("write count, sum or avg(DISTINCT ..)"));
+        }
+        let argument = match &params.args[..] {
+            [one] => Some(bare(one)),
+            [] => None,
+            _ => {
+                return Err(
+                    Fault::unsupported(span, format!("{} of several columns", kind.name())).remedy("name one column")
+                );
+            }
+        };
+        let counts_rows = |e: &Expr| matches!(e, Expr::Literal(v, _) if !v.is_null());
+        let argument = match argument.filter(|a| distinct || kind != AggregateKind::Count || !counts_rows(a)) {
+            Some(argument) => Some(inputs.place(over_base(&argument, schema, &input.outputs)?, &name_of(&argument))),
+            None => None,
+        };
+        let filter = match &params.filter {
+            Some(filter) => Some(inputs.place(over_base(&bare(filter), schema, &input.outputs)?, "filter")),
+            None => None,
+        };
+        Ok(AggregateSpec { kind, distinct, argument, filter, data_type })
+    }
+
+    fn window_node(
+        &mut self,
+        mut input: Pending,
+        mut inputs: Inputs,
+        spec: WindowSpec,
+        groups: &[Group],
+        aggregate: &Aggregate,
+    ) -> Result<Pending> {
+        let window = input.window.take();
+        if inputs.exprs.iter().any(|e| e.column_refs().iter().any(|c| c.name.starts_with("$window"))) {
+            let fault = Fault::unsupported(
+                self.span,
+                "computing with window_start, window_end or window_time below their aggregate",
+            );
+            return Err(fault.remedy(
+                "compute it above: SELECT f(window_end) .. FROM (SELECT .. GROUP BY window_start, window_end)",
+            ));
+        }
+        if inputs.exprs.is_empty() {
+            // count(*) by processing time: rows without columns have no length everywhere.
+            inputs.place(lit(true), "row");
+        }
+        // Constants are no columns for hashing and need none.
+        input.attributes = vec![None; inputs.exprs.len()];
+        if let Windows::EventTime { time, .. } = &spec.windows
+            && let Some(attribute) = input.attributes.get_mut(*time)
+        {
+            *attribute = Some(Attribute::Rowtime);
+        }
+        input.outputs = inputs.exprs;
+        let below = self.calc(input, &inputs.names, None)?;
+        let node = node(self.streams.node(below), below, spec, aggregate)?;
+        let (keys, rowtime) = (node.schema.fields().len(), node.rowtime.is_some());
+        let StreamOp::Window(spec) = &node.op else { return Err(Fault::internal("a window is no window")) };
+        let (first_bound, first_call) = (spec.keys.len(), spec.keys.len() + WINDOW_COLUMNS.len());
+        let mut outputs = vec![];
+        let mut attributes = vec![];
+        for group in groups {
+            match group {
+                Group::Bound(place) => {
+                    outputs.push(column(first_bound + place));
+                    attributes.push(Some(Attribute::Window { place: *place, processing_time: !rowtime }));
+                }
+                Group::Key(place) => {
+                    outputs.push(column(*place));
+                    attributes.push(None);
+                }
+            }
+        }
+        outputs.extend((first_call..keys).map(column));
+        attributes.resize(outputs.len(), None);
+        let base = self.streams.add(node, vec![]);
+        let asked = window.map_or(vec![], |w| w.predicates);
+        let predicates = asked.into_iter().map(|p| over_bounds(p, first_bound)).collect::<Result<_>>()?;
+        Ok(Pending { base, predicates, outputs, attributes, window: None })
+    }
+}
+
+/// What an expression's column is called: a plain column keeps its name.
+fn name_of(expr: &Expr) -> String {
+    match bare(expr) {
+        Expr::Column(c) => c.name,
+        other => other.schema_name().to_string(),
+    }
+}
+
+/// A predicate on window bounds over the operator's output.
+fn over_bounds(predicate: Expr, first_bound: usize) -> Result<Expr> {
+    use datafusion_common::tree_node::{Transformed, TreeNode};
+    let replaced = predicate.transform(|e| match window_place(&e) {
+        Some(place) => Ok(Transformed::yes(column(first_bound + place))),
+        None => Ok(Transformed::no(e)),
+    });
+    replaced.map(|t| t.data).map_err(crate::fault::of)
+}
+
+fn bound_of(expr: &Expr, schema: &DFSchema, attributes: &[Option<Attribute>]) -> Option<(usize, bool)> {
+    match bare(expr) {
+        Expr::Column(c) => match attributes.get(schema.maybe_index_of_column(&c)?)? {
+            Some(Attribute::Window { place, processing_time }) => Some((*place, *processing_time)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn node(
+    below: &StreamNode,
+    id: super::stream::StreamId,
+    spec: WindowSpec,
+    aggregate: &Aggregate,
+) -> Result<StreamNode> {
+    let event_time = match &spec.windows {
+        Windows::EventTime { .. } => true,
+        Windows::ProcessingTime { .. } => false,
+        Windows::Attached { processing_time, .. } => !processing_time,
+    };
+    let time_type = match &spec.windows {
+        Windows::EventTime { time, .. } => below.schema.field(*time).data_type().clone(),
+        Windows::ProcessingTime { .. } => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        Windows::Attached { .. } => BOUND,
+    };
+    let mut fields: Vec<Field> = spec.keys.iter().map(|k| below.schema.field(*k).clone()).collect();
+    let mut lineage: Vec<u64> = spec.keys.iter().map(|k| below.lineage[*k]).collect();
+    let key_lineage = mix(lineage.iter().copied());
+    let windows = mix([hash_text(&window_text(&spec.windows, below)), below.rows]);
+    for (name, data_type) in WINDOW_COLUMNS.iter().zip([BOUND, BOUND, time_type]) {
+        fields.push(Field::new(*name, data_type, false));
+        lineage.push(mix([hash_text(name), windows]));
+    }
+    let groups = aggregate.group_expr.len();
+    let mut calls = vec![];
+    for (i, call) in spec.aggregates.iter().enumerate() {
+        fields.push(Field::new(aggregate.schema.field(groups + i).name(), call.data_type.clone(), true));
+        let part = |p: Option<usize>| p.map_or(0, |p| below.lineage[p]);
+        let what = hash_text(&format!("{} distinct={}", call.kind.name(), call.distinct));
+        calls.push(mix([what, part(call.argument), part(call.filter)]));
+        lineage.push(mix([windows, key_lineage, calls[i]]));
+    }
+    let names = super::lower::unique_names(&fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>());
+    let fields: Vec<Field> = fields.into_iter().zip(names).map(|(f, n)| f.with_name(n)).collect();
+    let bounds = spec.keys.len();
+    Ok(StreamNode {
+        rows: mix([windows, key_lineage].into_iter().chain(calls)),
+        lineage,
+        rowtime: event_time.then_some(bounds + 2),
+        unique: (0..bounds + 2).collect(),
+        schema: Arc::new(Schema::new(fields)),
+        inputs: vec![id],
+        op: StreamOp::Window(spec),
+    })
+}
+
+/// The windows in words, over lineage.
+fn window_text(windows: &Windows, below: &StreamNode) -> String {
+    match windows {
+        Windows::EventTime { kind, time } => format!("{kind} on {:016x}", below.lineage[*time]),
+        Windows::ProcessingTime { kind } => format!("{kind} on the clock"),
+        Windows::Attached { end, .. } => format!("attached {:016x}", below.lineage[*end]),
+    }
+}

@@ -1,0 +1,110 @@
+//! Window aggregates as operators of the graph: in two phases around the hash edge where the operator can, else in one behind it.
+
+use super::physical::{Emit, Made, compile, short};
+use super::side::late_table_below;
+use super::stream::{AggregateSpec, StreamNode, StreamOp, Streams, WindowSpec, Windows};
+use crate::aggregate::AggregateKind;
+use crate::error::{Fault, Result};
+use crate::nodes::WindowKind;
+use std::sync::Arc;
+use thalweg_engine::{NodeKind, NodeSpec, Partitioning};
+use thalweg_operators::aggregate::{Aggregate, Function};
+use thalweg_operators::window::{WindowAggregate, WindowTime, Windows as OperatorWindows};
+
+/// Adds the operators of a window aggregate.
+pub(crate) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &WindowSpec) -> Result<Made> {
+    let input = emit.input(node)?.clone();
+    let of = |place: usize| compile(&super::stream::column(place), &input.schema, &input.places);
+    let kind =
+        window_kind(emit.streams, node, spec).ok_or_else(|| Fault::internal("rows carry bounds of no window"))?;
+    let windows = operator_windows(kind);
+    let time = match &spec.windows {
+        Windows::EventTime { time, .. } => WindowTime::Event { time: of(*time)?, windows },
+        Windows::ProcessingTime { .. } => WindowTime::Processing { windows },
+        Windows::Attached { end, .. } => WindowTime::Attached { end: of(*end)?, windows },
+    };
+    let aggregate = |a: &AggregateSpec| -> Result<Aggregate> {
+        let argument = a.argument.map(of).transpose()?;
+        let filter = a.filter.map(of).transpose()?;
+        Ok(Aggregate {
+            function: function(a.kind),
+            argument,
+            filter,
+            distinct: a.distinct,
+            output: a.data_type.clone(),
+        })
+    };
+    let aggregates = spec.aggregates.iter().map(aggregate).collect::<Result<Vec<_>>>()?;
+    let keys = spec.keys.iter().map(|k| of(*k)).collect::<Result<Vec<_>>>()?;
+    let key_columns: Vec<usize> = spec.keys.iter().filter_map(|k| input.places.get(*k).copied().flatten()).collect();
+    let operator =
+        WindowAggregate { input: Arc::clone(&input.schema), time, keys, aggregates, output: Arc::clone(&node.schema) };
+    let signature = operator
+        .signature()
+        .map_err(|e| Fault::invalid(emit.span, e.message()).remedy("choose other windows or arguments"))?;
+    let id = format!("window-{:08x}", short(node.rows));
+    let label = format!("window aggregate {kind}");
+    // Late rows are routed as they came in: only the one-phase operator sees them so at all times.
+    let routes_late = node.inputs.iter().any(|i| late_table_below(emit.streams, *i).is_some());
+    if !operator.splits() || routes_late {
+        let kind = NodeKind::Operator(operator.one_phase());
+        let edges = input.edges(&Partitioning::Hash(key_columns));
+        let spec = NodeSpec::new(emit.id(id), label, kind, edges).signature(signature);
+        return emit.add(spec, Arc::clone(&node.schema));
+    }
+    let partial = operator.partial_schema().map_err(|e| Fault::internal(e.to_string()))?;
+    let local_id = emit.id(format!("{id}-local"));
+    let local = NodeSpec::new(
+        local_id,
+        format!("local {label}"),
+        NodeKind::Operator(operator.local()),
+        input.edges(&Partitioning::Forward),
+    );
+    let local = emit.add(local, partial)?;
+    let edges = local.edges(&Partitioning::Hash(operator.partial_keys()));
+    let global = NodeSpec::new(emit.id(id), label, NodeKind::Operator(operator.global()), edges).signature(signature);
+    emit.add(global, Arc::clone(&node.schema))
+}
+
+/// The windows; for rows that carry bounds those of the aggregate below that made them.
+fn window_kind(streams: &Streams, node: &StreamNode, spec: &WindowSpec) -> Option<WindowKind> {
+    match &spec.windows {
+        Windows::EventTime { kind, .. } | Windows::ProcessingTime { kind } => Some(*kind),
+        Windows::Attached { .. } => node.inputs.iter().find_map(|input| {
+            let below = streams.node(*input);
+            match &below.op {
+                StreamOp::Window(spec) => window_kind(streams, below, spec),
+                StreamOp::Calc { .. } | StreamOp::Union => window_kind(streams, below, spec),
+                StreamOp::Source(_) | StreamOp::Constant { .. } => None,
+            }
+        }),
+    }
+}
+
+fn operator_windows(kind: WindowKind) -> OperatorWindows {
+    match kind {
+        WindowKind::Tumble { size, offset } => OperatorWindows::Tumble { size_ms: size, offset_ms: offset },
+        WindowKind::Hop { slide, size, offset } => {
+            OperatorWindows::Hop { slide_ms: slide, size_ms: size, offset_ms: offset }
+        }
+        WindowKind::Cumulate { step, size, offset } => {
+            OperatorWindows::Cumulate { step_ms: step, size_ms: size, offset_ms: offset }
+        }
+    }
+}
+
+fn function(kind: AggregateKind) -> Function {
+    match kind {
+        AggregateKind::Count => Function::Count,
+        AggregateKind::Sum => Function::Sum,
+        AggregateKind::Avg => Function::Avg,
+        AggregateKind::Min => Function::Min,
+        AggregateKind::Max => Function::Max,
+        AggregateKind::FirstValue => Function::FirstValue,
+        AggregateKind::LastValue => Function::LastValue,
+        AggregateKind::StddevPop => Function::StddevPop,
+        AggregateKind::StddevSamp => Function::StddevSamp,
+        AggregateKind::VarPop => Function::VarPop,
+        AggregateKind::VarSamp => Function::VarSamp,
+    }
+}

@@ -1,0 +1,212 @@
+//! What plans look like: fusion, sharing, pruning, guards, types.
+
+use super::{compiled, explained};
+use crate::program::{Answer, Item};
+
+fn answer(text: &str) -> Answer {
+    let program = compiled(text).unwrap_or_else(|e| panic!("{text}\n{e}"));
+    match program.items.into_iter().next_back() {
+        Some(Item::Answer(answer)) => answer,
+        _ => panic!("{text}: no answer"),
+    }
+}
+
+#[test]
+fn a_query_is_one_operator_however_it_is_nested() {
+    let shown =
+        explained("SELECT x + 1 AS y FROM (SELECT a + 1 AS x, b FROM (SELECT * FROM t WHERE b > 1) q) q2 WHERE b < 10");
+    assert_eq!(shown.matches("calc").count(), 1 + shown.matches("id: calc").count(), "{shown}");
+    assert!(shown.contains("source t (a BIGINT, b INT, ts TIMESTAMP(3))"), "{shown}");
+}
+
+#[test]
+fn nothing_to_do_needs_no_operator() {
+    let shown = explained("SELECT * FROM u");
+    assert!(!shown.contains("calc"), "{shown}");
+}
+
+#[test]
+fn fields_are_pruned_at_any_depth() {
+    let shown = explained("SELECT r.y.z FROM t WHERE r.x > 1");
+    assert!(shown.contains("r ROW<`x` BIGINT, `y` ROW<`z` STRING>>"), "{shown}");
+    let whole = explained("SELECT r, r.x FROM t");
+    assert!(whole.contains("r ROW<`x` BIGINT, `y` ROW<`z` STRING, `w` INT>>"), "{whole}");
+}
+
+#[test]
+fn one_source_and_equal_parts_once_across_a_statement_set() {
+    let shown = explained(
+        "EXECUTE STATEMENT SET BEGIN
+           INSERT INTO out SELECT a, CAST(b AS BIGINT) FROM t WHERE b > 3;
+           INSERT INTO out SELECT x, y FROM (SELECT a AS x, CAST(b AS BIGINT) AS y, b FROM t) q WHERE b > 3;
+           INSERT INTO out SELECT a, a FROM t;
+         END",
+    );
+    assert_eq!(shown.matches("source t").count(), 1, "{shown}");
+    assert!(shown.contains("(shared, shown above)"), "{shown}");
+    assert_eq!(shown.matches("insert into out").count(), 1, "{shown}");
+}
+
+#[test]
+fn ids_survive_unrelated_edits() {
+    let id = |text: &str| {
+        let program = compiled(text).unwrap();
+        let job = program.jobs().next().unwrap();
+        let ids: Vec<String> =
+            job.graph.nodes().iter().map(|n| n.id.clone()).filter(|i| i.starts_with("calc")).collect();
+        ids
+    };
+    let one = id("INSERT INTO out SELECT a, CAST(b AS BIGINT) FROM t WHERE b > 3 AND a > 0");
+    let other = id("CREATE VIEW v AS SELECT s, b AS bb, a AS aa FROM t WHERE a > 0;
+                    INSERT INTO out SELECT aa, CAST(bb AS BIGINT) FROM v WHERE bb > 3");
+    assert_eq!(one, other);
+    assert_ne!(one, id("INSERT INTO out SELECT a, CAST(b AS BIGINT) FROM t WHERE b > 4 AND a > 0"));
+}
+
+#[test]
+fn a_costly_expression_is_computed_once() {
+    let shown = explained("SELECT x, x + 1 AS y FROM (SELECT a * a * a AS x FROM t) q");
+    assert_eq!(shown.matches("t.a * t.a").count() + shown.matches("a * a * a").count(), 1, "{shown}");
+}
+
+#[test]
+fn columns_lists_and_nulls_of_inserts() {
+    let shown = explained("INSERT INTO out (n) SELECT a FROM u");
+    assert!(shown.contains("NULL AS a"), "{shown}");
+    let swapped = explained("INSERT INTO out (n, a) SELECT a, CAST(b AS BIGINT) FROM u");
+    assert!(swapped.contains("a AS n"), "{swapped}");
+}
+
+#[test]
+fn literals_are_decimals_unless_set_otherwise() {
+    let types = |text: &str| explained(text).lines().next().unwrap().to_owned();
+    assert_eq!(types("SELECT 0.5 * a AS x FROM t"), "print (x DECIMAL(22, 1))");
+    assert_eq!(types("SET 'sql.decimal-literals' = 'false'; SELECT 0.5 * a AS x FROM t"), "print (x DOUBLE)");
+    assert_eq!(types("SET 'sql.decimal-literals' = 'false'; RESET; SELECT 0.5 AS x FROM t"), "print (x DECIMAL(1, 1))");
+}
+
+#[test]
+fn union_all_and_constants() {
+    let shown = explained("SELECT a FROM t UNION ALL SELECT a FROM u UNION ALL SELECT 3");
+    assert!(shown.contains("union all") && shown.contains("constant (1 rows)"), "{shown}");
+    let none = explained("SELECT a FROM t WHERE 1 = 0");
+    assert!(none.contains("constant (0 rows)"), "{none}");
+}
+
+#[test]
+fn catalog_statements_answer() {
+    assert_eq!(answer("SHOW TABLES").rows.concat(), ["out", "t", "u"]);
+    assert_eq!(answer("CREATE VIEW v AS SELECT a FROM t; SHOW VIEWS").rows.concat(), ["v"]);
+    assert!(answer("SHOW FUNCTIONS").rows.concat().contains(&"split_index".to_owned()));
+    let described = answer(
+        "CREATE TABLE k (id BIGINT, m STRING METADATA FROM 'x' VIRTUAL, c AS id + 1, PRIMARY KEY (id) NOT ENFORCED)
+                            WITH ('connector' = 'any'); DESCRIBE k",
+    );
+    assert_eq!(described.rows[0], ["id", "BIGINT", "FALSE", "PRI(id)", "", ""]);
+    assert_eq!(described.rows[1][4], "METADATA FROM 'x' VIRTUAL");
+    assert_eq!(described.rows[2][4], "AS id + 1");
+    assert!(answer("SHOW CREATE TABLE u").rows[0][0].starts_with("CREATE TABLE u (a BIGINT"));
+    assert!(answer("EXPLAIN SELECT a FROM t").rows.concat().join("\n").contains("source t"));
+}
+
+#[test]
+fn dropped_tables_are_gone_and_like_copies() {
+    let shown = explained(
+        "CREATE TABLE w (extra STRING) WITH ('connector' = 'other') LIKE u; DROP TABLE u; SELECT extra, a FROM w",
+    );
+    assert!(shown.contains("source w (a BIGINT, extra STRING)"), "{shown}");
+    assert!(compiled("DROP TABLE u; SELECT * FROM u").is_err());
+    assert!(compiled("DROP TABLE IF EXISTS nothing; CREATE TABLE IF NOT EXISTS u (z INT); SELECT a FROM u").is_ok());
+}
+
+#[test]
+fn settings_are_kept_with_the_jobs_after_them() {
+    let program = compiled("SET 'parallelism' = '3'; SELECT a FROM t; RESET 'parallelism'; SELECT a FROM u").unwrap();
+    let set: Vec<usize> = program.jobs().map(|j| j.settings.len()).collect();
+    assert_eq!(set, [1, 0]);
+}
+
+/// The ids of the only job's nodes.
+fn ids(text: &str) -> Vec<String> {
+    let program = compiled(text).unwrap_or_else(|e| panic!("{text}\n{e}"));
+    let job = program.jobs().next().unwrap();
+    job.graph.nodes().iter().map(|n| n.id.split('-').next().unwrap().to_owned()).collect()
+}
+
+const WINDOWED: &str = "FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+
+#[test]
+fn windows_run_in_two_phases_where_they_can() {
+    let two = ids(&format!("SELECT a, sum(b) {WINDOWED} GROUP BY a, window_start, window_end"));
+    assert_eq!(two, ["source", "calc", "window", "window", "calc", "terminal"]);
+    let one = ids(&format!("SELECT a, count(DISTINCT b) {WINDOWED} GROUP BY a, window_start, window_end"));
+    assert_eq!(one, ["source", "calc", "window", "calc", "terminal"]);
+}
+
+#[test]
+fn equal_windows_are_computed_once() {
+    let shown = explained(&format!(
+        "CREATE VIEW w AS SELECT a, count(*) AS n {WINDOWED} GROUP BY a, window_start, window_end;
+         SELECT a FROM w WHERE n > 3 UNION ALL SELECT n FROM w"
+    ));
+    assert_eq!(shown.matches("window aggregate").count(), 1, "{shown}");
+}
+
+#[test]
+fn aggregates_of_aggregates_keep_the_window() {
+    let shown = explained(&format!(
+        "SELECT max(n) AS m, window_end FROM (SELECT a, count(*) AS n, window_start, window_end {WINDOWED}
+           GROUP BY a, window_start, window_end) q GROUP BY window_start, window_end HAVING max(n) > 3"
+    ));
+    assert_eq!(shown.matches("window aggregate").count(), 2, "{shown}");
+    assert!(shown.contains("windows of the rows below"), "{shown}");
+}
+
+#[test]
+fn filters_on_window_bounds_and_keys() {
+    let shown = explained(&format!(
+        "SELECT a, count(*) FILTER (WHERE b > 1) AS n, window_start {WINDOWED} WHERE s = 'x' AND window_end > TIMESTAMP '2026-01-01 00:00:00'
+         GROUP BY a, window_start, window_end HAVING a > 3 AND count(*) > 1"
+    ));
+    assert!(shown.contains("FILTER"), "{shown}");
+    assert!(shown.contains("key: a, window_start, window_end"), "{shown}");
+}
+
+#[test]
+fn average_and_sum_have_flinks_types() {
+    let shown = explained(&format!(
+        "SELECT avg(a) AS aa, avg(b) AS ab, sum(b) AS sb, sum(p) AS sp, avg(p) AS ap, avg(d) AS ad, stddev_pop(b) AS v
+         {WINDOWED} GROUP BY window_start, window_end"
+    ));
+    let first = shown.lines().next().unwrap();
+    assert_eq!(
+        first, "print (aa BIGINT, ab INT, sb INT, sp DECIMAL(38, 2), ap DECIMAL(38, 6), ad DOUBLE, v DOUBLE)",
+        "{shown}"
+    );
+}
+
+#[test]
+fn guards_become_case() {
+    let shown = explained("SELECT a FROM t WHERE 10 / b > 1 AND b <> 0");
+    assert!(shown.contains("calc filter"), "{shown}");
+    let program = compiled("SELECT b = 0 OR 10 / b > 1 AS x FROM t").unwrap();
+    assert_eq!(program.jobs().count(), 1);
+}
+
+#[test]
+fn late_and_bad_rows_have_tables() {
+    let sides = "CREATE TABLE late (a BIGINT, why STRING) WITH ('connector' = 'any');
+                 CREATE TABLE bad (source STRING, raw BYTES) WITH ('connector' = 'any');
+                 CREATE TABLE k (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH
+                   ('connector' = 'any', 'late.table' = 'late', 'bad-record.table' = 'bad');";
+    let window = "SELECT a, count(*) FROM TABLE(TUMBLE(TABLE k, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY a, window_start, window_end";
+    let mut found = ids(&format!("{sides}{window}"));
+    found.sort();
+    assert_eq!(found.iter().filter(|i| *i == "side").count(), 2, "{found:?}");
+    assert_eq!(found.iter().filter(|i| *i == "sink").count(), 2, "{found:?}");
+    assert_eq!(found.iter().filter(|i| *i == "window").count(), 1, "one phase: {found:?}");
+    let missing = compiled(
+        "CREATE TABLE k (a BIGINT) WITH ('connector' = 'any', 'bad-record.table' = 'nowhere'); SELECT a FROM k",
+    );
+    assert!(missing.err().unwrap().reason().contains("nowhere"));
+}
