@@ -1,6 +1,8 @@
 //! What the budgets say against what an allocator counts: within 10 % for every container, and a small change of a large table
 //! freezes little. One test, because the allocator counts the whole process.
 
+#![expect(clippy::unwrap_used, reason = "tests stop at the first failure")]
+
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use std::alloc::{GlobalAlloc, Layout, System};

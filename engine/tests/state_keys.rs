@@ -1,5 +1,7 @@
 //! Every key type in a keyed table: equal by value, NULLs equal, gathered and restored as the declared Arrow type.
 
+#![expect(clippy::unwrap_used, reason = "tests stop at the first failure")]
+
 use arrow::array::*;
 use arrow::buffer::NullBuffer;
 use arrow::compute::concat;

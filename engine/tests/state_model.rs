@@ -1,5 +1,7 @@
 //! The state containers against naive models: random operations, freezes, chains of deltas, restores at other parallelisms.
 
+#![expect(clippy::unwrap_used, reason = "tests stop at the first failure")]
+
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use std::collections::BTreeMap;

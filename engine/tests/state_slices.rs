@@ -1,5 +1,7 @@
 //! Slices, cells and the store: drops, rescaling, and what is refused.
 
+#![expect(clippy::unwrap_used, reason = "tests stop at the first failure")]
+
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use std::collections::{BTreeMap, BTreeSet};
@@ -235,4 +237,13 @@ fn what_does_not_fit_is_refused() {
     assert!(e.starts_with("key `tags`: a column of type List"), "{e}");
     let spec = TableSpec::new([field("k", DataType::Int64)], [ValueColumn::new("n", 0i64).with_type(DataType::Utf8)]);
     assert!(StateStore::new("op", KeyGroupRange::ALL, &budget).keyed_table("t", spec).is_err());
+}
+
+#[test]
+#[should_panic(expected = "a state container is locked twice")]
+fn a_second_lock_in_one_task_panics_instead_of_hanging() {
+    let mut store = StateStore::new("op", KeyGroupRange::ALL, &Budget::unlimited("t"));
+    let cells = store.cells("c").unwrap();
+    let _first = cells.lock();
+    cells.lock();
 }

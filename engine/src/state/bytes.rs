@@ -8,7 +8,7 @@
 //! - S2 after growing, at least a third of the arena is free, so appending costs amortised constant time.
 
 use super::budget::Budget;
-use super::page::{PAGE_ROWS, PageData, Pages, split};
+use super::page::{AHEAD, PAGE_ROWS, PageData, Pages, prefetch, split};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -129,6 +129,22 @@ impl BytesColumn {
     pub fn get(&self, row: u32) -> Option<&[u8]> {
         let (page, place) = split(row);
         self.pages.page(page)?.get(place)
+    }
+
+    /// Asks for the values of later rows before row `i` of a batch is used: first where they are, then what they are.
+    #[inline(always)]
+    pub fn prefetch(&self, rows: &[u32], i: usize) {
+        let place_of = |i: usize| {
+            let (page, place) = split(*rows.get(i)?);
+            let page = self.pages.page(page)?;
+            Some((page, page.spans.get(place)?))
+        };
+        if let Some((_, span)) = place_of(i + 2 * AHEAD) {
+            prefetch(span);
+        }
+        if let Some(byte) = place_of(i + AHEAD).and_then(|(page, span)| page.arena.get(span.start as usize)) {
+            prefetch(byte);
+        }
     }
 
     /// Sets the value of a row. Errors: `user` if 1 024 neighbouring entries would need more than 4 GiB.

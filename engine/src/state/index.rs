@@ -10,6 +10,8 @@
 //!   with overflow 0 ends every probe, so removal needs no tombstones.
 //! - X3 the index uses the mixed hash only, whose bits are independent of the key group (its top 8 bits are the subtask's own).
 
+use super::page::prefetch;
+
 /// No row: what a probe without a match returns.
 pub(crate) const NONE: u32 = u32::MAX;
 /// Places of a bucket.
@@ -111,6 +113,14 @@ impl Index {
                 bucket.rows.get(mask.trailing_zeros() as usize).copied().unwrap_or(NONE)
             }
             None => NONE,
+        }
+    }
+
+    /// Asks for the home bucket.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, mixed: u32) {
+        if let Some(bucket) = self.buckets.get(self.home(mixed)) {
+            prefetch(bucket);
         }
     }
 

@@ -263,7 +263,9 @@ fn set_null(nulls: &mut Option<Column<bool>>, row: u32, null: bool, room: usize,
 }
 
 fn verify_fixed<T: super::page::Fixed + PartialEq>(values: &Column<T>, keys: &[T], rows: &mut [u32]) {
-    for (row, key) in rows.iter_mut().zip(keys) {
+    for (i, key) in keys.iter().enumerate().take(rows.len()) {
+        values.prefetch(rows, i);
+        let row = &mut rows[i];
         let same = values.try_get(*row) == Some(*key);
         *row = if same { *row } else { NONE };
     }
@@ -281,8 +283,10 @@ fn verify_nulls(nulls: Option<&Column<bool>>, input: &InputLeaf<'_>, offset: usi
 }
 
 fn verify_bytes(values: &BytesColumn, keys: &[&[u8]], input: &InputLeaf<'_>, offset: usize, rows: &mut [u32]) {
-    for (i, (row, key)) in rows.iter_mut().zip(&keys[offset..]).enumerate() {
+    for (i, key) in keys[offset..].iter().enumerate().take(rows.len()) {
+        values.prefetch(rows, i);
         let key = (!input.is_null(offset + i)).then_some(*key);
+        let row = &mut rows[i];
         if *row != NONE && values.get(*row) != key {
             *row = NONE;
         }

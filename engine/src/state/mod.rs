@@ -35,12 +35,9 @@
 //! let mut slices = slices.lock();
 //! let table = slices.slice(10_000)?;
 //! table.intern(&[auction], &hashes, &mut rows)?;
-//! let count = table.column_mut::<i64>(0)?;
-//! rows.iter().for_each(|row| count[*row] += 1);
-//! let max = table.column_mut::<i64>(1)?;
-//! for (row, price) in rows.iter().zip(price.values()) {
-//!     max[*row] = max[*row].max(*price);
-//! }
+//! table.column_mut::<i64>(0)?.update(&rows, |_, count| *count += 1);
+//! let price = price.values();
+//! table.column_mut::<i64>(1)?.update(&rows, |i, max| *max = (*max).max(price[i]));
 //!
 //! // In `on_frontier`: emit the slice in chunks, as Arrow columns, then drop it.
 //! let mut cursor = Cursor::default();

@@ -19,6 +19,24 @@ pub(crate) const PAGE_ROWS: usize = 1024;
 /// Rows of the first page of a small table.
 pub(crate) const FIRST_ROWS: usize = 64;
 
+/// How many rows ahead of its use a value is asked for: about as many as there can be misses under way.
+pub(crate) const AHEAD: usize = 16;
+
+/// Asks for the cache line of a value.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+#[expect(unsafe_code, reason = "batches overlap their cache misses by this; SSE belongs to every x86_64")]
+pub(crate) fn prefetch<T>(value: &T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: a prefetch reads nothing and cannot fault.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
+}
+
+/// Asks for the cache line of a value: nothing on this architecture.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(crate) fn prefetch<T>(_value: &T) {}
+
 /// Page and place in it of a row handle.
 #[inline(always)]
 pub(crate) fn split(row: u32) -> (usize, usize) {
@@ -231,7 +249,32 @@ impl<T: Fixed> Column<T> {
     #[inline(always)]
     pub fn get_mut(&mut self, row: u32) -> &mut T {
         let (page, place) = split(row);
-        &mut self.pages.page_mut(page)[place]
+        if place >= self.pages.owned[page].len() {
+            self.pages.take_back(page);
+        }
+        &mut self.pages.owned[page][place]
+    }
+
+    /// Calls `each` with the number and the value of every row, in order. On a table larger than the caches this is several
+    /// times as fast as a plain loop over [`Column::get_mut`]: values are asked for some rows ahead.
+    #[inline(always)]
+    pub fn update(&mut self, rows: &[u32], mut each: impl FnMut(usize, &mut T)) {
+        for (i, row) in rows.iter().enumerate() {
+            self.prefetch(rows, i);
+            each(i, self.get_mut(*row));
+        }
+    }
+
+    /// What [`Column::update`] does before row `i` of a batch: asks for the value of a later row. For loops over several
+    /// columns at once.
+    #[inline(always)]
+    pub fn prefetch(&self, rows: &[u32], i: usize) {
+        if let Some(row) = rows.get(i + AHEAD) {
+            let (page, place) = split(*row);
+            if let Some(value) = self.pages.owned.get(page).and_then(|p| p.get(place)) {
+                prefetch(value);
+            }
+        }
     }
 
     /// Appends the values of `rows` to `out`.

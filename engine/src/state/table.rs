@@ -16,7 +16,7 @@ use super::bytes::BytesColumn;
 use super::frozen::FrozenRows;
 use super::index::{Index, NONE, mix};
 use super::keys::{InputKeys, KeyColumns, decode};
-use super::page::{Column, PAGE_ROWS, room_for};
+use super::page::{AHEAD, Column, PAGE_ROWS, room_for};
 use super::values::{Stored, TableSpec, Values};
 use crate::error::{Error, Result};
 use arrow::array::ArrayRef;
@@ -106,18 +106,17 @@ impl KeyedTable {
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
         rows.clear();
         self.created.clear();
-        let (mut mixed, mut misses) = ([0; BLOCK], Vec::new());
+        let (mut mixed, mut misses) = ([0; BLOCK], [0; BLOCK]);
         for (block, hashes) in hashes.chunks(BLOCK).enumerate() {
             let offset = block * BLOCK;
             self.probe(&input, offset, hashes, &mut mixed, rows);
-            misses.clear();
-            misses.extend((offset..rows.len()).filter(|i| rows[*i] == NONE));
-            for i in &misses {
+            let missed = positions(&rows[offset..], &mut misses);
+            for i in missed.iter().map(|place| offset + usize::from(*place)) {
                 let hash = mixed[i - offset];
-                let found = self.index.find(hash, |row| self.keys.same(&input, *i, row));
-                rows[*i] = match found {
+                let found = self.index.find(hash, |row| self.keys.same(&input, i, row));
+                rows[i] = match found {
                     Some(row) => row,
-                    None => self.create(&input, *i, hash)?,
+                    None => self.create(&input, i, hash)?,
                 };
             }
         }
@@ -163,7 +162,11 @@ impl KeyedTable {
         for (mixed, hash) in mixed.iter_mut().zip(hashes) {
             *mixed = mix(*hash);
         }
-        rows.extend(mixed[..hashes.len()].iter().map(|mixed| self.index.candidate(*mixed)));
+        let mixed = &mixed[..hashes.len()];
+        rows.extend(mixed.iter().enumerate().map(|(i, hash)| {
+            self.index.prefetch(mixed.get(i + AHEAD).copied().unwrap_or(*hash));
+            self.index.candidate(*hash)
+        }));
         self.keys.verify(input, offset, &mut rows[offset..]);
     }
 
@@ -346,6 +349,16 @@ impl KeyedTable {
         }
         Ok(())
     }
+}
+
+/// The places of a block that have no row, without a branch per row.
+fn positions<'a>(rows: &[u32], out: &'a mut [u16; BLOCK]) -> &'a [u16] {
+    let mut found = 0;
+    for (place, row) in rows.iter().enumerate().take(BLOCK) {
+        out[found % BLOCK] = place as u16;
+        found += usize::from(*row == NONE);
+    }
+    &out[..found.min(BLOCK)]
 }
 
 fn no_column(column: usize, columns: usize) -> Error {
