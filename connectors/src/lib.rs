@@ -1,12 +1,14 @@
 //! Sources, sinks and record formats of Thalweg. SQL finds them through one registry; the engine knows only their traits.
 
 pub mod bad_record;
+pub mod blackhole;
 pub mod format;
 pub mod kafka;
+pub mod memory;
 pub mod nexmark;
 pub mod options;
 pub mod registry;
+pub mod splits;
 pub mod terminal;
-
 pub use options::{OptionError, OptionResult, OptionSpec, Options, TypedOptions, ValueKind};
 pub use registry::{Connector, Description, Metadata, MetadataSpec, Registry, Routes, TableColumn, TableSpec};
