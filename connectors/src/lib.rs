@@ -2,6 +2,7 @@
 
 pub mod bad_record;
 pub mod blackhole;
+mod builtin;
 pub mod format;
 pub mod kafka;
 pub mod memory;

@@ -1,0 +1,200 @@
+//! The connectors of this build, in the registry: thin wrappers that turn a declared table into the parts of a connector.
+
+use crate::bad_record::{BadRecord, BadRecords};
+use crate::blackhole::BlackholeSink;
+use crate::kafka::{
+    FORMAT_OPTIONS, Formats, KafkaOptions, METADATA_COLUMNS, MetadataColumn, TABLE_OPTIONS, plan_sink, plan_source,
+};
+use crate::nexmark::{self, NexmarkConfig, NexmarkSource};
+use crate::options::{OptionError, OptionResult, OptionSpec, TypedOptions, ValueKind};
+use crate::registry::{Connector, Description, MetadataSpec, Registry, TableSpec};
+use crate::terminal::Terminal;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use thalweg_engine::sink::SinkFactory;
+use thalweg_engine::source::SourceFactory;
+
+impl Registry {
+    /// All connectors of this build. `print` tables write to `terminal`.
+    pub fn standard(terminal: &Terminal) -> Registry {
+        let mut registry = Registry::new();
+        registry.register(Arc::new(Nexmark));
+        registry.register(Arc::new(Kafka));
+        registry.register(Arc::new(Print(terminal.clone())));
+        registry.register(Arc::new(Blackhole));
+        registry
+    }
+}
+
+struct Nexmark;
+
+impl Nexmark {
+    fn config(spec: &TableSpec) -> OptionResult<NexmarkConfig> {
+        let mut config = NexmarkConfig::default();
+        for (key, value) in spec.options.iter().filter(|(k, _)| nexmark::OPTIONS.iter().any(|(o, _)| o == k)) {
+            config.set(key, value).map_err(|e| OptionError::at(key, e.to_string()))?;
+        }
+        config.validate().map_err(|e| OptionError::new(e.to_string()))?;
+        Ok(config)
+    }
+}
+
+impl Connector for Nexmark {
+    fn describe(&self) -> Description {
+        let option = |(name, doc): &(&'static str, &'static str)| OptionSpec::new(name, ValueKind::Text, doc);
+        Description {
+            options: nexmark::OPTIONS.iter().map(option).collect(),
+            no_sink: Some("it generates rows; write to 'print', 'blackhole', 'filesystem' or 'kafka'"),
+            ..Description::new("nexmark", "persons, auctions and bids of the Nexmark benchmark, from a seed")
+        }
+    }
+
+    fn check(&self, spec: &TableSpec, _options: &TypedOptions<'_>) -> OptionResult<()> {
+        NexmarkSource::new(Self::config(spec)?, spec.physical())?;
+        Ok(())
+    }
+
+    fn source(
+        &self,
+        spec: &TableSpec,
+        _options: &TypedOptions<'_>,
+        columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SourceFactory>> {
+        Ok(Arc::new(NexmarkSource::new(Self::config(spec)?, columns)?))
+    }
+}
+
+struct Kafka;
+
+/// A declared table in the words of the Kafka connector; columns of a sink are those that are not VIRTUAL.
+fn kafka_columns(spec: &TableSpec, sink: bool) -> OptionResult<Vec<crate::kafka::TableColumn>> {
+    let of_sink = |c: &&crate::registry::TableColumn| !sink || c.metadata.as_ref().is_none_or(|m| !m.is_virtual);
+    let column = |c: &crate::registry::TableColumn| {
+        let metadata = c.metadata.as_ref().map(|m| MetadataColumn::named(&m.key)).transpose()?;
+        if let Some(declared) = metadata.filter(|m| m.data_type() != *c.field.data_type()) {
+            let (name, given) = (c.field.name(), c.field.data_type());
+            let text =
+                format!("metadata column `{name}` is declared {given}, but Kafka gives {}", declared.data_type());
+            return Err(OptionError::new(text).remedy("declare it so and cast it in a computed column"));
+        }
+        Ok(crate::kafka::TableColumn { field: c.field.clone(), metadata })
+    };
+    spec.columns.iter().filter(of_sink).map(column).collect()
+}
+
+fn kafka_parts(spec: &TableSpec) -> OptionResult<(KafkaOptions, Formats)> {
+    let (options, mut rest) = KafkaOptions::parse(spec.options.as_map())?;
+    Ok((options, Formats::parse(&mut rest)?))
+}
+
+impl Connector for Kafka {
+    fn describe(&self) -> Description {
+        let text = |name: &'static str| OptionSpec::new(name, ValueKind::Text, "see docs/connectors.md");
+        let mut options: Vec<OptionSpec> = TABLE_OPTIONS.iter().map(|name| text(name)).collect();
+        options.extend(FORMAT_OPTIONS.iter().map(|name| text(name)));
+        options.extend(["key.csv.*", "key.json.*", "value.csv.*", "value.json.*"].map(text));
+        options.push(OptionSpec::new(
+            "properties.*",
+            ValueKind::Text,
+            "an option of the Kafka client, from an allow-list",
+        ));
+        let metadata = |(key, column): &(&'static str, MetadataColumn)| MetadataSpec {
+            key,
+            data_type: column.data_type(),
+            is_writable: column.is_writable(),
+            doc: "of the record",
+        };
+        Description {
+            options,
+            metadata: METADATA_COLUMNS.iter().map(metadata).collect(),
+            decodes: true,
+            ..Description::new("kafka", "topics of Apache Kafka, read by partitions and written at least once")
+        }
+    }
+
+    fn check(&self, spec: &TableSpec, _options: &TypedOptions<'_>) -> OptionResult<()> {
+        kafka_parts(spec)?;
+        kafka_columns(spec, false).map(drop)
+    }
+
+    fn source(
+        &self,
+        spec: &TableSpec,
+        options: &TypedOptions<'_>,
+        columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SourceFactory>> {
+        let (kafka, formats) = kafka_parts(spec)?;
+        let bad_record = match BadRecords::parse(options)?.policy {
+            BadRecord::Fail => crate::kafka::BadRecord::Fail,
+            BadRecord::Skip => crate::kafka::BadRecord::Skip,
+            BadRecord::DeadLetter => crate::kafka::BadRecord::DeadLetter,
+        };
+        let (declared, used) = (kafka_columns(spec, false)?, spec.indices(&columns)?);
+        let decoder = |request: crate::kafka::FormatRequest<'_>| formats.decoder(request);
+        Ok(Arc::new(plan_source(&spec.name, kafka, &declared, (&used, columns), bad_record, decoder)?))
+    }
+
+    fn sink(
+        &self,
+        spec: &TableSpec,
+        _options: &TypedOptions<'_>,
+        _columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SinkFactory>> {
+        let (kafka, formats) = kafka_parts(spec)?;
+        let declared = kafka_columns(spec, true)?;
+        Ok(Arc::new(plan_sink(&spec.name, kafka, &declared, |request| formats.encoder(request))?))
+    }
+}
+
+struct Print(Terminal);
+
+const PRINT_OPTIONS: &[OptionSpec] =
+    &[OptionSpec::new("print-identifier", ValueKind::Text, "stands in front of every line of text")];
+
+impl Connector for Print {
+    fn describe(&self) -> Description {
+        Description {
+            options: PRINT_OPTIONS.to_vec(),
+            no_source: Some("it shows rows; read from 'nexmark', 'datagen', 'filesystem' or 'kafka'"),
+            ..Description::new("print", "rows on standard output, as a table or as JSON lines")
+        }
+    }
+
+    fn check(&self, _spec: &TableSpec, _options: &TypedOptions<'_>) -> OptionResult<()> {
+        Ok(())
+    }
+
+    fn sink(
+        &self,
+        _spec: &TableSpec,
+        options: &TypedOptions<'_>,
+        columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SinkFactory>> {
+        let prefix = options.text("print-identifier").map(|i| format!("{i}> "));
+        Ok(self.0.sink(columns, prefix))
+    }
+}
+
+struct Blackhole;
+
+impl Connector for Blackhole {
+    fn describe(&self) -> Description {
+        Description {
+            no_source: Some("it forgets rows; read from 'nexmark', 'datagen', 'filesystem' or 'kafka'"),
+            ..Description::new("blackhole", "forgets its rows; the metrics count them")
+        }
+    }
+
+    fn check(&self, _spec: &TableSpec, _options: &TypedOptions<'_>) -> OptionResult<()> {
+        Ok(())
+    }
+
+    fn sink(
+        &self,
+        _spec: &TableSpec,
+        _options: &TypedOptions<'_>,
+        _columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SinkFactory>> {
+        Ok(Arc::new(BlackholeSink))
+    }
+}
