@@ -98,3 +98,54 @@ fn is_nonzero(divisor: &Expr) -> bool {
 fn widens(to: &DataType) -> bool {
     matches!(to, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::planner::physical::compile;
+    use crate::planner::stream::column;
+    use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+    use arrow::datatypes::{Field, Schema};
+    use std::sync::Arc;
+    use thalweg_operators::expr::evaluate;
+
+    /// Column 0 holds 0, NULL, 5 and -5; the result per row, `None` = NULL.
+    fn run(expr: &Expr) -> Vec<Option<bool>> {
+        let schema = Arc::new(Schema::new(vec![Field::new("b", DataType::Int64, true)]));
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), None, Some(5), Some(-5)]));
+        let rows = RecordBatch::try_new(Arc::clone(&schema), vec![values]).unwrap();
+        let out = evaluate(&compile(expr, &schema, &[Some(0)]).unwrap(), &rows).unwrap();
+        let out: &BooleanArray = out.as_boolean();
+        (0..out.len()).map(|i| out.is_valid(i).then(|| out.value(i))).collect()
+    }
+
+    fn ratio() -> Expr {
+        (lit(10i64) / column(0)).gt(lit(1i64))
+    }
+
+    #[test]
+    fn a_filter_guards_whatever_the_order() {
+        let nonzero = column(0).not_eq(lit(0i64));
+        for predicate in [ratio().and(nonzero.clone()), nonzero.clone().and(ratio())] {
+            let kept = run(&filter(predicate).unwrap());
+            assert_eq!(kept.iter().map(|k| *k == Some(true)).collect::<Vec<_>>(), [false, false, true, false]);
+        }
+    }
+
+    #[test]
+    fn values_keep_their_three_truths() {
+        let zero = column(0).eq(lit(0i64));
+        let or = run(&value(zero.clone().or(ratio())).unwrap());
+        assert_eq!(or, [Some(true), None, Some(true), Some(false)]);
+        let and = run(&value(column(0).not_eq(lit(0i64)).and(ratio())).unwrap());
+        assert_eq!(and, [Some(false), None, Some(true), Some(false)]);
+        let nested = zero.or(ratio()).and(column(0).is_not_null());
+        assert_eq!(run(&value(nested).unwrap()), [Some(true), Some(false), Some(true), Some(false)]);
+    }
+
+    #[test]
+    fn what_cannot_fail_is_left_alone() {
+        let plain = column(0).gt(lit(1i64)).and((column(0) % lit(7i64)).eq(lit(0i64)));
+        assert_eq!(value(plain.clone()).unwrap(), plain);
+    }
+}

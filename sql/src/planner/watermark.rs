@@ -48,3 +48,25 @@ fn latest_ms(times: &ArrayRef) -> Result<Option<i64>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+    use datafusion_physical_expr::expressions::Column;
+
+    fn observe(values: Vec<Option<i64>>) -> Option<EventTime> {
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(values));
+        let rows = RecordBatch::try_from_iter([("ts", times)]).unwrap();
+        let mut strategy = BoundedDelay { expr: Arc::new(Column::new("ts", 0)), delay_ms: 5 };
+        strategy.observe(&Batch::new(rows)).unwrap()
+    }
+
+    #[test]
+    fn the_latest_time_counts_floored_and_delayed() {
+        assert_eq!(observe(vec![Some(9_999), None, Some(1)]), Some(EventTime(4)));
+        assert_eq!(observe(vec![Some(-1)]), Some(EventTime(-6)), "floored below zero too");
+        assert_eq!(observe(vec![None]), None);
+        assert_eq!(observe(vec![]), None);
+    }
+}
