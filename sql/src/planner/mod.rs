@@ -11,6 +11,7 @@ mod prune;
 mod refuse;
 pub(crate) mod side;
 pub(crate) mod stream;
+mod text_cast;
 mod watermark;
 mod window;
 mod window_op;
