@@ -4,6 +4,7 @@ mod hostile;
 mod nexmark;
 mod plans;
 mod refusals;
+mod run;
 
 use crate::connect::{Connectors, Outcome, Refusal, Settings, TableSpec};
 use crate::error::SqlError;

@@ -1,0 +1,95 @@
+//! Compiled jobs run: rows in memory through the whole engine, at several parallelisms, against stated answers.
+
+use super::AnyConnector;
+use crate::connect::{Connectors, Outcome, Refusal, TableSpec};
+use crate::program::compile;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::datatypes::SchemaRef;
+use arrow::util::display::array_value_to_string;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thalweg_connectors::memory::{MemorySource, MemoryTable};
+use thalweg_engine::Batch;
+use thalweg_engine::job::{Job, JobOptions};
+use thalweg_engine::sink::SinkFactory;
+use thalweg_engine::source::SourceFactory;
+
+/// The table `t` holds `a, ts`; everything that is written lands in one table.
+struct Memory {
+    rows: Vec<(i64, i64)>,
+    out: MemoryTable,
+}
+
+impl Connectors for Memory {
+    fn check(&self, _: &TableSpec<'_>) -> Outcome<()> {
+        Ok(())
+    }
+    fn source(&self, _: &TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SourceFactory>> {
+        let columns = schema.fields().iter().map(|f| match f.name().as_str() {
+            "a" => Ok(Arc::new(Int64Array::from_iter_values(self.rows.iter().map(|r| r.0))) as ArrayRef),
+            "ts" => {
+                Ok(Arc::new(TimestampMillisecondArray::from_iter_values(self.rows.iter().map(|r| r.1))) as ArrayRef)
+            }
+            other => Err(Refusal::new(format!("no column `{other}`"))),
+        });
+        let columns = columns.collect::<Outcome<Vec<_>>>()?;
+        let rows = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|e| Refusal::new(e.to_string()))?;
+        Ok(Arc::new(MemorySource::new(schema, vec![vec![Batch::new(rows)]])))
+    }
+    fn sink(&self, _: &TableSpec<'_>, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+        Ok(Arc::new(self.out.clone()))
+    }
+    fn terminal(&self, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+        Ok(Arc::new(self.out.clone()))
+    }
+}
+
+/// The rows of the only job, as sorted lines.
+fn run(query: &str, rows: &[(i64, i64)], parallelism: u32) -> Vec<String> {
+    let memory = Memory { rows: rows.to_vec(), out: MemoryTable::new() };
+    let table = "CREATE TABLE t (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) WITH ('connector' = 'm');";
+    let program =
+        compile(&format!("{table}{query}"), &BTreeMap::new(), &AnyConnector, &memory).unwrap_or_else(|e| panic!("{e}"));
+    let job = program.jobs().next().unwrap();
+    let options = JobOptions { parallelism, ..JobOptions::default() };
+    let outcome = Job::start(&job.graph, options, None).unwrap().wait();
+    assert!(outcome.error.is_none(), "{query}: {:?}", outcome.error);
+    let mut lines = vec![];
+    for batch in memory.out.rows() {
+        let columns = batch.columns().columns();
+        for row in 0..batch.num_rows() {
+            lines.push(columns.iter().map(|c| array_value_to_string(c, row).unwrap()).collect::<Vec<_>>().join(" "));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+const ROWS: &[(i64, i64)] = &[(1, 500), (2, 900), (1, 1_200), (1, 3_100), (2, 2_900), (3, 9_000)];
+
+#[test]
+fn queries_give_their_rows() {
+    let cases: [(&str, &[&str]); 6] = [
+        ("SELECT a * 10 AS b FROM t WHERE a <> 1", &["20", "20", "30"]),
+        ("SELECT 1 AS x UNION ALL SELECT 2", &["1", "2"]),
+        ("SELECT a FROM t WHERE 1 = 0", &[]),
+        ("SELECT CASE WHEN a = 3 THEN 100 / (a - 2) END AS x FROM t WHERE a - 2 <> 0 AND 100 / (a - 2) > 0", &["100"]),
+        (
+            "SELECT a, count(*) AS n FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+               GROUP BY a, window_start, window_end",
+            &["1 1", "1 2", "2 1", "2 1", "3 1"],
+        ),
+        (
+            "SELECT max(n) AS m, count(*) AS keys FROM (
+               SELECT a, count(*) AS n, window_start, window_end
+               FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '2' SECOND)) GROUP BY a, window_start, window_end) q
+             GROUP BY window_start, window_end",
+            &["1 1", "1 2", "2 2"],
+        ),
+    ];
+    for (query, rows) in cases {
+        for parallelism in [1, 3] {
+            assert_eq!(run(query, ROWS, parallelism), rows, "{query} at {parallelism}");
+        }
+    }
+}
