@@ -1,0 +1,157 @@
+//! Settings: what can be tuned, resolved once from all the places where it can be given.
+//!
+//! `docs/settings.toml` holds every setting with its default, unit and meaning and is embedded in the program; [`SPECS`] holds
+//! its type and range; [`Resolver`] lays the places over each other. The command line resolves once, at the start; what comes
+//! out is plain typed data.
+//!
+//! Invariants
+//! - S1 every setting of [`SPECS`] has a default in the file, and the file has no other.
+//! - S2 no two settings have the same name in the environment.
+//! - S3 a value is checked when it is given, also if a stronger one hides it.
+
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use resolve::{Origin, Resolver, SettingError};
+
+use std::time::Duration;
+use thalweg_engine::job::JobOptions;
+use value::Kind;
+
+/// The documented defaults, as the program was built with them.
+pub const DEFAULTS: &str = include_str!("../../docs/settings.toml");
+
+/// What a job runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Subtasks per operator, 1..=256.
+    pub parallelism: u32,
+    /// Rows in a batch at most.
+    pub batch_rows: usize,
+    /// Size at which a gathered batch is sent.
+    pub batch_bytes: usize,
+    /// Memory for rows on their way into one task.
+    pub exchange_gate_bytes: u64,
+    /// What every incoming edge has of it at least.
+    pub exchange_edge_bytes: u64,
+    /// How often event time travels at most.
+    pub watermark_interval: Duration,
+    /// How long a split may be silent before it is idle; `None` = for ever.
+    pub source_idle_timeout: Option<Duration>,
+    /// How often changes are emitted.
+    pub epoch_interval: Duration,
+    /// Epochs on their way at the same time.
+    pub epoch_max_in_flight: usize,
+    /// Bytes that one source task reads in an epoch at most.
+    pub epoch_max_bytes: u64,
+    /// How often the job is cut; `None` = only at the end.
+    pub checkpoint_interval: Option<Duration>,
+    /// Whether numbers with a point are decimals.
+    pub sql_decimal_literals: bool,
+    /// How often progress is shown; `None` = never.
+    pub progress_interval: Option<Duration>,
+}
+
+/// One setting: its name, and what its values are.
+pub(crate) struct Spec {
+    name: &'static str,
+    kind: Kind,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const MS: Duration = Duration::from_millis(1);
+const MIN: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// All settings, in the order of the file.
+pub(crate) const SPECS: &[Spec] = &[
+    Spec { name: "parallelism", kind: Kind::Cores { max: 256, set: |s, v| s.parallelism = v } },
+    Spec { name: "batch.rows", kind: Kind::Count { min: 1, max: 65_536, set: |s, v| s.batch_rows = v as usize } },
+    Spec {
+        name: "batch.bytes",
+        kind: Kind::Bytes { min: 4 * KIB, max: 64 * MIB, set: |s, v| s.batch_bytes = v as usize },
+    },
+    Spec {
+        name: "exchange.gate-bytes",
+        kind: Kind::Bytes { min: 64 * KIB, max: 4 * GIB, set: |s, v| s.exchange_gate_bytes = v },
+    },
+    Spec {
+        name: "exchange.edge-bytes",
+        kind: Kind::Bytes { min: 4 * KIB, max: 256 * MIB, set: |s, v| s.exchange_edge_bytes = v },
+    },
+    Spec {
+        name: "watermark.interval",
+        kind: Kind::Time { min: Duration::ZERO, max: MIN, set: |s, v| s.watermark_interval = v },
+    },
+    Spec {
+        name: "source.idle-timeout",
+        kind: Kind::TimeOrOff { min: MS, max: DAY, set: |s, v| s.source_idle_timeout = v },
+    },
+    Spec { name: "epoch.interval", kind: Kind::Time { min: MS, max: HOUR, set: |s, v| s.epoch_interval = v } },
+    Spec {
+        name: "epoch.max-in-flight",
+        kind: Kind::Count { min: 1, max: 64, set: |s, v| s.epoch_max_in_flight = v as usize },
+    },
+    Spec {
+        name: "epoch.max-bytes",
+        kind: Kind::Bytes { min: 64 * KIB, max: 64 * GIB, set: |s, v| s.epoch_max_bytes = v },
+    },
+    Spec {
+        name: "checkpoint.interval",
+        kind: Kind::TimeOrOff { min: Duration::from_millis(10), max: DAY, set: |s, v| s.checkpoint_interval = v },
+    },
+    Spec { name: "sql.decimal-literals", kind: Kind::Switch { set: |s, v| s.sql_decimal_literals = v } },
+    Spec {
+        name: "progress.interval",
+        kind: Kind::TimeOrOff { min: Duration::from_millis(10), max: HOUR, set: |s, v| s.progress_interval = v },
+    },
+];
+
+impl Settings {
+    /// The documented defaults.
+    pub fn defaults() -> Result<Settings, SettingError> {
+        Ok(Resolver::new()?.settings())
+    }
+
+    /// What the runtime needs of them.
+    pub fn job_options(&self) -> JobOptions {
+        JobOptions {
+            parallelism: self.parallelism,
+            batch_rows: self.batch_rows,
+            batch_bytes: self.batch_bytes,
+            gate_bytes: self.exchange_gate_bytes,
+            edge_bytes: self.exchange_edge_bytes,
+            watermark_interval: self.watermark_interval,
+            idle_timeout: self.source_idle_timeout,
+            epoch_interval: self.epoch_interval,
+            epoch_max_in_flight: self.epoch_max_in_flight,
+            epoch_max_bytes: self.epoch_max_bytes,
+            checkpoint_interval: self.checkpoint_interval,
+            ..JobOptions::default()
+        }
+    }
+
+    /// What the resolver starts from, before the file of defaults has set every field.
+    fn blank() -> Settings {
+        Settings {
+            parallelism: 1,
+            batch_rows: 1,
+            batch_bytes: 1,
+            exchange_gate_bytes: 0,
+            exchange_edge_bytes: 0,
+            watermark_interval: Duration::ZERO,
+            source_idle_timeout: None,
+            epoch_interval: Duration::ZERO,
+            epoch_max_in_flight: 1,
+            epoch_max_bytes: 0,
+            checkpoint_interval: None,
+            sql_decimal_literals: false,
+            progress_interval: None,
+        }
+    }
+}
