@@ -3,6 +3,8 @@
 //! Walks the working tree (build output and hidden folders aside), so it needs no version control and no tool. The
 //! measures are coarse on purpose: a function's end is the brace at its own indentation, as rustfmt writes it.
 
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

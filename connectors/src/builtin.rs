@@ -170,7 +170,7 @@ impl Connector for Print {
         options: &TypedOptions<'_>,
         columns: SchemaRef,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
-        let prefix = options.text("print-identifier").map(|i| format!("{i}> "));
+        let prefix = options.text("print-identifier").map(str::to_owned);
         Ok(self.0.sink(columns, prefix))
     }
 }

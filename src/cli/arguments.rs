@@ -1,0 +1,121 @@
+//! The arguments of every command, as clap reads them. Values are only taken here; `settings` and the commands check them.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Runs SQL over streams: Kafka topics, files and generators in, windows and results out.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, max_term_width = 110, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the statements of a SQL file until its inputs end or Ctrl-C (twice = at once)
+    Run(RunArguments),
+    /// Show what a SQL file would run, without running it
+    Explain(ExplainArguments),
+    /// Measure
+    Bench {
+        #[command(subcommand)]
+        suite: Suite,
+    },
+    /// Print all settings with their meaning and default, as a file for --config
+    Config,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Suite {
+    /// Run the Nexmark queries and measure events per second, per core
+    Nexmark(NexmarkArguments),
+}
+
+/// Where settings come from; every command that plans takes these.
+#[derive(Debug, Args)]
+pub(crate) struct SettingArguments {
+    /// Subtasks per operator, 1 to 256, or `auto` (short for --set parallelism=N)
+    #[arg(long, value_name = "N")]
+    pub(crate) parallelism: Option<String>,
+    /// A setting; may be repeated (`thalweg config` lists them)
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A file of settings, in the form that `thalweg config` prints
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A SQL file and what its variables stand for.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArguments {
+    /// The SQL file, `-` for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Replaces ${NAME} in the file; may be repeated
+    #[arg(long = "define", value_name = "NAME=VALUE")]
+    pub(crate) define: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) program: ProgramArguments,
+    /// Print rows, progress, summary and errors as one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    #[command(flatten)]
+    pub(crate) program: ProgramArguments,
+    /// Print the job graph as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where the events of a benchmark come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventSource {
+    /// Generated while the query runs: measures generator and engine
+    Inline,
+    /// Generated before the clock starts: measures the engine
+    Pregenerated,
+}
+
+impl EventSource {
+    /// The name on the command line and in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            EventSource::Inline => "inline",
+            EventSource::Pregenerated => "pregenerated",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NexmarkArguments {
+    /// Queries to run, separated by commas; all if absent
+    #[arg(long, value_delimiter = ',', value_name = "QUERIES")]
+    pub(crate) queries: Vec<String>,
+    /// Events per query, all three types together
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    pub(crate) events: u64,
+    /// Events per second of event time
+    #[arg(long, default_value_t = 100_000, value_name = "R", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(crate) rate: u64,
+    /// Where the events come from
+    #[arg(long, value_enum, default_value = "pregenerated")]
+    pub(crate) source: EventSource,
+    /// Timed runs per query; the best one is reported
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) runs: u32,
+    /// Also write the results to this file, as a JSON array with one object per query
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+}

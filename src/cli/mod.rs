@@ -1,0 +1,60 @@
+//! The commands: arguments in, exit status out. `main.rs` calls [`main`] and nothing else.
+
+mod arguments;
+mod bench;
+mod console;
+mod exit;
+mod inputs;
+mod progress;
+mod run;
+mod watch;
+
+use arguments::{Arguments, Command, Suite};
+use clap::Parser;
+use console::{Console, Failure};
+use exit::Exit;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Reads the arguments, runs the command, tells how it ended.
+pub(crate) fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => {
+            // `--help` and `--version` come this way too, with status 0.
+            let _ = e.print();
+            return if e.exit_code() == 0 { Exit::Done.into() } else { Exit::Refused.into() };
+        }
+    };
+    let mut console = Console::new(wants_json(&arguments.command));
+    match dispatch(arguments.command, &mut console) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            console.error(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn wants_json(command: &Command) -> bool {
+    matches!(command, Command::Run(run) if run.json)
+}
+
+fn dispatch(command: Command, console: &mut Console) -> Result<Exit, Failure> {
+    match command {
+        Command::Config => print(thalweg::settings::DEFAULTS),
+        Command::Run(arguments) => run::run(&arguments, console),
+        Command::Explain(arguments) => run::explain(&arguments),
+        Command::Bench { suite: Suite::Nexmark(arguments) } => bench::nexmark(&arguments, console),
+    }
+}
+
+/// Writes a command's result. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Done),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(e) => Err(Failure::failed(format!("write standard output: {e}"))),
+    }
+}

@@ -1,0 +1,149 @@
+//! `thalweg run` and `thalweg explain`: a SQL file compiled, its answers printed, its jobs run one after the other.
+
+use crate::cli::arguments::{ExplainArguments, ProgramArguments, RunArguments};
+use crate::cli::console::{Console, ERASE, Failure};
+use crate::cli::exit::Exit;
+use crate::cli::inputs::{self, Input};
+use crate::cli::print;
+use crate::cli::watch::{End, Watch};
+use serde_json::{Map, Value};
+use std::io::IsTerminal;
+use thalweg::Session;
+use thalweg::connectors::terminal::{RowFormat, Terminal};
+use thalweg::engine::graph::NodeKind;
+use thalweg::sql::{Answer, Item, Job, Program, SqlError};
+
+/// Compiles and runs.
+pub(crate) fn run(arguments: &RunArguments, console: &mut Console) -> Result<Exit, Failure> {
+    let format = if arguments.json { RowFormat::Json } else { RowFormat::Text };
+    let same_screen = console.is_live() && std::io::stdout().is_terminal();
+    let terminal = Terminal::stdout(format, if same_screen { ERASE } else { "" });
+    let (session, program, name) = compile(&arguments.program, &terminal)?;
+    check_startable(&program, &name)?;
+    let mut watch = Watch::new(console)?;
+    for item in &program.items {
+        let job = match item {
+            Item::Job(job) => job,
+            Item::Answer(answer) => {
+                print(&shown(answer, arguments.json))?;
+                continue;
+            }
+        };
+        let refused = |e: thalweg::settings::SettingError| Failure::refused(e.to_string());
+        watch.show_every(session.settings(job).map_err(refused)?.progress_interval);
+        let handle = session.start(job).map_err(|e| Failure::failed(e.to_string()))?;
+        match watch.until_end(&handle, || terminal.closed())? {
+            End::Finished => {}
+            end => return Ok(end.exit()),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Compiles and shows.
+pub(crate) fn explain(arguments: &ExplainArguments) -> Result<Exit, Failure> {
+    let terminal = Terminal::stdout(RowFormat::Text, "");
+    let (_, program, name) = compile(&arguments.program, &terminal)?;
+    check_startable(&program, &name)?;
+    let mut text = String::new();
+    for item in &program.items {
+        match item {
+            Item::Answer(answer) => text.push_str(&shown(answer, arguments.json)),
+            Item::Job(job) if arguments.json => text.push_str(&format!("{}\n", job.graph.to_json())),
+            Item::Job(job) => {
+                text.push_str(job.explain.trim_end());
+                text.push_str("\n\n");
+            }
+        }
+    }
+    print(&text)
+}
+
+fn compile(arguments: &ProgramArguments, terminal: &Terminal) -> Result<(Session, Program, String), Failure> {
+    let Input { name, text, defines, settings } = inputs::read(arguments)?;
+    let session = Session::with(settings, terminal.clone());
+    let program = session.compile(&text, &defines).map_err(|e| Failure::refused(placed(&name, &e)))?;
+    Ok((session, program, name))
+}
+
+/// The error with the file in front, as editors and terminals can follow it: `job.sql:3:8: unknown column ..`.
+fn placed(name: &str, e: &SqlError) -> String {
+    let text = e.to_string();
+    match e.position() {
+        Some(p) => {
+            let rest = text.strip_prefix(&format!("{p}: ")).unwrap_or(&text);
+            format!("{name}:{}:{}: {rest}", p.line, p.column)
+        }
+        None => format!("{name}: {text}"),
+    }
+}
+
+/// A text must start something, and everything that it starts must have its turn.
+fn check_startable(program: &Program, name: &str) -> Result<(), Failure> {
+    if program.items.is_empty() {
+        let text = format!("{name}: this starts nothing; write a SELECT or an INSERT INTO after the definitions");
+        return Err(Failure::refused(text));
+    }
+    let jobs: Vec<&Job> = program.jobs().collect();
+    let Some((_, others)) = jobs.split_last() else { return Ok(()) };
+    match others.iter().find(|job| is_endless(job)) {
+        None => Ok(()),
+        Some(job) => {
+            let place = job.position.map_or_else(String::new, |p| format!(":{}:{}", p.line, p.column));
+            let reason = "this reads an input without end, and what follows it in the file would never start";
+            let remedy = "put both between EXECUTE STATEMENT SET BEGIN and END, or into two files";
+            Err(Failure::refused(format!("{name}{place}: {reason}; {remedy}")))
+        }
+    }
+}
+
+fn is_endless(job: &Job) -> bool {
+    let endless = |kind: &NodeKind| matches!(kind, NodeKind::Source { factory, .. } if !factory.bounded());
+    job.graph.nodes().iter().any(|n| endless(&n.kind))
+}
+
+/// The answer to SHOW, DESCRIBE or EXPLAIN.
+fn shown(answer: &Answer, json: bool) -> String {
+    if json { answer_json(answer) } else { answer_text(answer) }
+}
+
+fn answer_json(answer: &Answer) -> String {
+    let object = |row: &Vec<String>| {
+        let cells = answer.columns.iter().zip(row).map(|(name, cell)| ((*name).to_owned(), Value::from(cell.as_str())));
+        format!("{}\n", Value::Object(Map::from_iter(cells)))
+    };
+    answer.rows.iter().map(object).collect()
+}
+
+/// Padded columns under a line of names; a single column stands alone, as text.
+fn answer_text(answer: &Answer) -> String {
+    if let [_] = answer.columns.as_slice() {
+        return answer.rows.iter().flatten().map(|cell| format!("{cell}\n")).collect();
+    }
+    let names: Vec<String> = answer.columns.iter().map(|c| (*c).to_owned()).collect();
+    let lines: Vec<&Vec<String>> = std::iter::once(&names).chain(&answer.rows).collect();
+    let width = |i: usize| lines.iter().filter_map(|l| l.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let mut out = String::new();
+    for line in lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_columns_or_objects() {
+        let rows = vec![vec!["a".to_owned(), "BIGINT".to_owned()], vec!["longer".to_owned(), String::new()]];
+        let answer = Answer { columns: vec!["name", "type"], rows };
+        assert_eq!(shown(&answer, false), "name    type\na       BIGINT\nlonger\n");
+        assert_eq!(shown(&answer, true), "{\"name\":\"a\",\"type\":\"BIGINT\"}\n{\"name\":\"longer\",\"type\":\"\"}\n");
+        let one = Answer { columns: vec!["plan"], rows: vec![vec!["scan".into()], vec!["  filter".into()]] };
+        assert_eq!(shown(&one, false), "scan\n  filter\n");
+    }
+}

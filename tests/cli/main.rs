@@ -1,0 +1,10 @@
+//! The command line as its users meet it: the real binary, its exit status, standard output and standard error.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod bench;
+mod binary;
+mod examples;
+mod refusals;
+mod run;
+mod signals;
