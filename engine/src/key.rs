@@ -292,12 +292,13 @@ mod tests {
         let b: ArrayRef = Arc::new(LargeStringArray::from(vec![Some("x"), None, Some("yz")]));
         let c: ArrayRef = Arc::new(StringViewArray::from(vec![Some("x"), None, Some("yz")]));
         let d: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("yz")].into_iter().collect();
-        let all = [hash(&[a.clone()]), hash(&[b]), hash(&[c]), hash(&[Arc::new(d)])];
+        let all = [hash(std::slice::from_ref(&a)), hash(&[b]), hash(&[c]), hash(&[Arc::new(d)])];
         assert!(all.iter().all(|h| *h == all[0]));
         let narrow: ArrayRef = Arc::new(Int32Array::from(vec![-5, 7]));
         let wide: ArrayRef = Arc::new(Int64Array::from(vec![-5, 7]));
         let time: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![-5, 7]));
-        assert!(hash(&[narrow]) == hash(&[wide.clone()]) && hash(&[wide]) == hash(&[time]));
+        let wide = hash(&[wide]);
+        assert!(hash(&[narrow]) == wide && wide == hash(&[time]));
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, -f64::NAN]));
         let h = hash(&[floats]);
         assert!(h[0] == h[1] && h[2] == h[3] && h[0] != h[2]);
