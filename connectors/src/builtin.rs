@@ -2,6 +2,7 @@
 
 use crate::bad_record::{BadRecord, BadRecords};
 use crate::blackhole::BlackholeSink;
+use crate::filesystem::FilesystemConnector;
 use crate::kafka::{
     FORMAT_OPTIONS, Formats, KafkaOptions, METADATA_COLUMNS, MetadataColumn, TABLE_OPTIONS, plan_sink, plan_source,
 };
@@ -20,6 +21,7 @@ impl Registry {
         let mut registry = Registry::new();
         registry.register(Arc::new(Nexmark));
         registry.register(Arc::new(Kafka));
+        registry.register(Arc::new(FilesystemConnector));
         registry.register(Arc::new(Print(terminal.clone())));
         registry.register(Arc::new(Blackhole));
         registry
@@ -91,8 +93,10 @@ impl Connector for Kafka {
     fn describe(&self) -> Description {
         let text = |name: &'static str| OptionSpec::new(name, ValueKind::Text, "see docs/connectors.md");
         let mut options: Vec<OptionSpec> = TABLE_OPTIONS.iter().map(|name| text(name)).collect();
-        options.extend(FORMAT_OPTIONS.iter().map(|name| text(name)));
-        options.extend(["key.csv.*", "key.json.*", "value.csv.*", "value.json.*"].map(text));
+        // A delimiter may be a blank, a literal empty.
+        let raw = |name: &'static str| OptionSpec { kind: ValueKind::Raw, ..text(name) };
+        options.extend(FORMAT_OPTIONS.iter().map(|name| raw(name)));
+        options.extend(["key.csv.*", "key.json.*", "value.csv.*", "value.json.*"].map(raw));
         options.push(OptionSpec::new(
             "properties.*",
             ValueKind::Text,

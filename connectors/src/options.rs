@@ -45,7 +45,7 @@ impl OptionError {
 
 impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(key) = &self.key {
+        if let Some(key) = self.key.as_ref().filter(|_| !self.message.starts_with("option `")) {
             write!(f, "option `{key}`: ")?;
         }
         f.write_str(&self.message)?;
@@ -65,8 +65,13 @@ impl From<OptionError> for Error {
 }
 
 impl From<Error> for OptionError {
+    /// A text that opens with ``option `name` `` is about that option.
     fn from(e: Error) -> OptionError {
-        OptionError::new(e.message())
+        let named = e.message().strip_prefix("option `").and_then(|rest| rest.split_once('`'));
+        match named {
+            Some((key, rest)) => OptionError::at(key, rest.strip_prefix(": ").unwrap_or(e.message())),
+            None => OptionError::new(e.message()),
+        }
     }
 }
 
@@ -75,6 +80,8 @@ impl From<Error> for OptionError {
 pub enum ValueKind {
     /// Any text that is not empty.
     Text,
+    /// Any text, blanks and the empty one included.
+    Raw,
     /// `true` or `false`.
     Bool,
     /// A whole number of 64 bits.
@@ -233,7 +240,7 @@ fn unknown(owner: &str, key: &str, known: &[OptionSpec]) -> OptionError {
 fn check_value(key: &str, value: &str, kind: ValueKind) -> OptionResult<()> {
     match kind {
         ValueKind::Text if value.is_empty() => Err(OptionError::at(key, "is empty")),
-        ValueKind::Text => Ok(()),
+        ValueKind::Text | ValueKind::Raw => Ok(()),
         ValueKind::Bool => parse_bool(key, value).map(drop),
         ValueKind::Integer => parse_integer(key, value).map(drop),
         ValueKind::Float => parse_float(key, value).map(drop),

@@ -96,3 +96,11 @@ fn prefixes_are_taken_off() {
     let properties: Vec<(String, String)> = o.with_prefix("properties.").into_iter().collect();
     assert_eq!(properties, [("a".to_owned(), "1".to_owned()), ("b.c".to_owned(), "2".to_owned())]);
 }
+
+#[test]
+fn errors_of_the_engine_keep_the_option_they_name() {
+    for (text, key) in [("option `a.b`: is odd", Some("a.b")), ("option `a` = 'x': is odd", Some("a")), ("odd", None)] {
+        let e = OptionError::from(Error::user(text));
+        assert_eq!((e.key.as_deref(), e.to_string().as_str()), (key, text));
+    }
+}

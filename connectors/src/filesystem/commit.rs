@@ -1,0 +1,184 @@
+//! Shows prepared files, and marks complete partitions. One committer per sink and job, on a thread of its own.
+//!
+//! Invariants
+//! - C1 a file is shown only after every subtask has prepared the checkpoint that holds its rows.
+//! - C2 all of it is idempotent: a file shown before is not shown again, a mark stays a mark.
+//! - C3 `recover` removes only hidden files of the attempt that wrote the checkpoint, so that other jobs' files stay.
+
+use super::options::{FileOptions, PartitionCommit, Trigger};
+use super::store;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use thalweg_engine::error::{Error, Result};
+use thalweg_engine::sink::{Committer, Prepared};
+
+/// The version of [`Part`].
+const VERSION: u32 = 1;
+
+/// More than this is written into a file of its own.
+const INLINE_BYTES: usize = 60 * 1024;
+
+/// What one subtask prepared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) version: u32,
+    /// Unique per attempt of a job; in the names of its files.
+    pub(super) attempt: String,
+    /// How far event time has come, in ms; MAX = to its end.
+    pub(super) watermark_ms: i64,
+    /// The wall clock at the barrier.
+    pub(super) wall_ms: i64,
+    /// Finished files: folder below the table's (may be empty), and name.
+    pub(super) files: Vec<(String, String)>,
+}
+
+/// What is handed over: the part, or the name of the file that holds it.
+#[derive(Debug, Serialize, Deserialize)]
+enum Envelope {
+    #[serde(rename = "part")]
+    Part(Part),
+    #[serde(rename = "file")]
+    File(String),
+}
+
+/// The hidden name of a file.
+pub(super) fn hidden(name: &str) -> String {
+    format!(".{name}.inprogress")
+}
+
+/// The hidden file of a list that is too long to be handed over; it goes with the commit.
+fn list_name(name: &str) -> String {
+    format!(".{name}.list")
+}
+
+impl Part {
+    pub(super) fn new(attempt: &str, watermark_ms: i64, wall_ms: i64) -> Part {
+        Part { version: VERSION, attempt: attempt.to_owned(), watermark_ms, wall_ms, files: vec![] }
+    }
+
+    /// Packs a part; `name` is unique to the subtask and checkpoint.
+    pub(super) fn pack(self, options: &FileOptions, name: &str) -> Result<Prepared> {
+        let encode = |e: &Envelope| serde_json::to_vec(e).map_err(|e| Error::internal(format!("pack files: {e}")));
+        let bytes = encode(&Envelope::Part(self))?;
+        if bytes.len() <= INLINE_BYTES {
+            return Ok(Prepared(bytes));
+        }
+        let name = list_name(name);
+        let path = options.path.join(&name);
+        let mut file = store::create(&path)?;
+        std::io::Write::write_all(&mut file, &bytes).map_err(|e| store::failure("write", &path, &e))?;
+        store::sync(&file, &path)?;
+        encode(&Envelope::File(name)).map(Prepared)
+    }
+
+    /// The part and the file that held it; `None` if that file has gone with its commit.
+    fn unpack(prepared: &Prepared, options: &FileOptions) -> Result<Option<(Part, Option<PathBuf>)>> {
+        let decode = |bytes: &[u8]| {
+            serde_json::from_slice::<Envelope>(bytes).map_err(|e| Error::internal(format!("unpack files: {e}")))
+        };
+        let (part, list) = match decode(&prepared.0)? {
+            Envelope::Part(part) => (part, None),
+            Envelope::File(name) => {
+                let path = options.path.join(&name);
+                if !path.exists() {
+                    return Ok(None);
+                }
+                match decode(&store::read(&path)?)? {
+                    Envelope::Part(part) => (part, Some(path)),
+                    Envelope::File(_) => return Err(Error::internal(format!("list `{name}` names a list"))),
+                }
+            }
+        };
+        if part.version != VERSION {
+            let text = format!("prepared files have version {}, and this binary knows {VERSION}", part.version);
+            return Err(Error::user(text));
+        }
+        Ok(Some((part, list)))
+    }
+}
+
+/// See the module.
+pub(super) struct FileCommitter {
+    options: Arc<FileOptions>,
+    partition_names: Vec<String>,
+    /// Partitions without a mark: when each was first seen, by the wall clock.
+    open: BTreeMap<String, i64>,
+}
+
+impl FileCommitter {
+    pub(super) fn new(options: Arc<FileOptions>, partition_names: Vec<String>) -> FileCommitter {
+        FileCommitter { options, partition_names, open: BTreeMap::new() }
+    }
+
+    /// Publishes the files of all parts. Returns the partitions that have new ones.
+    fn publish(&self, parts: &[Prepared]) -> Result<(Vec<Part>, BTreeSet<String>)> {
+        let (mut folders, mut all) = (BTreeSet::new(), Vec::with_capacity(parts.len()));
+        for prepared in parts.iter().filter(|p| !p.0.is_empty()) {
+            let Some((part, list)) = Part::unpack(prepared, &self.options)? else { continue };
+            for (folder, name) in &part.files {
+                let folder_path = self.options.path.join(folder);
+                store::publish(&folder_path.join(hidden(name)), &folder_path.join(name))?;
+                folders.insert(folder.clone());
+            }
+            if let Some(list) = list {
+                store::remove(&list)?;
+            }
+            all.push(part);
+        }
+        Ok((all, folders))
+    }
+
+    fn mark(&mut self, commit: &PartitionCommit, parts: &[Part]) -> Result<()> {
+        let watermark = parts.iter().map(|p| p.watermark_ms).min().unwrap_or(i64::MIN);
+        let now = parts.iter().map(|p| p.wall_ms).max().unwrap_or(i64::MIN);
+        let complete = |folder: &String, since: i64| match &commit.trigger {
+            _ if watermark == i64::MAX => true,
+            Trigger::ProcessTime => now >= since.saturating_add(commit.delay_ms),
+            // A partition without a time is complete at the end only.
+            Trigger::PartitionTime(time) => {
+                time.of(folder).is_some_and(|t| watermark > t.saturating_add(commit.delay_ms))
+            }
+        };
+        let done: Vec<String> =
+            self.open.iter().filter(|(f, since)| complete(f, **since)).map(|(f, _)| f.clone()).collect();
+        for folder in done {
+            store::touch(&self.options.path.join(&folder).join(&commit.success_file))?;
+            self.open.remove(&folder);
+        }
+        Ok(())
+    }
+}
+
+impl Committer for FileCommitter {
+    fn commit(&mut self, _id: u64, parts: &[Prepared]) -> Result<()> {
+        let (parts, folders) = self.publish(parts)?;
+        let Some(commit) = self.options.partition_commit.clone() else { return Ok(()) };
+        let now = parts.iter().map(|p| p.wall_ms).max().unwrap_or(0);
+        for folder in folders {
+            self.open.entry(folder).or_insert(now);
+        }
+        self.mark(&commit, &parts)
+    }
+
+    fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        let (unpacked, _) = self.publish(parts)?;
+        let attempts: HashSet<&str> = unpacked.iter().map(|p| p.attempt.as_str()).collect();
+        for attempt in attempts {
+            for path in store::hidden_files(&self.options.path, &format!(".part-{attempt}-")) {
+                store::remove(&path)?;
+            }
+        }
+        // Which partitions had no mark yet is seen in the folders themselves.
+        if let Some(commit) = &self.options.partition_commit {
+            let now = unpacked.iter().map(|p| p.wall_ms).max().unwrap_or(0);
+            for folder in store::folders(&self.options.path, self.partition_names.len())? {
+                if !self.options.path.join(&folder).join(&commit.success_file).exists() {
+                    self.open.entry(folder).or_insert(now);
+                }
+            }
+        }
+        self.commit(id, parts)
+    }
+}

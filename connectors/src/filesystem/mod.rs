@@ -1,0 +1,73 @@
+//! The `filesystem` connector: a folder on the local disk as a table, JSON lines, CSV or parquet, read once and written in
+//! checkpoints.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `options` | the options, typed |
+//! | `layout`, `partition` | which column is where; folders such as `dt=2026-01-01` and their values |
+//! | `discover`, `source`, `text`, `columnar` | files to splits; splits to rows |
+//! | `sink`, `writer`, `commit` | rows to hidden files; hidden files to visible ones, marks of complete partitions |
+//! | `store` | the one door to the disk |
+
+mod columnar;
+mod commit;
+mod discover;
+mod layout;
+mod options;
+mod partition;
+mod sink;
+mod source;
+mod store;
+mod text;
+mod writer;
+
+use crate::options::{OptionResult, TypedOptions};
+use crate::registry::{Connector, Description, TableSpec};
+use arrow::datatypes::SchemaRef;
+use layout::Layout;
+use options::FileOptions;
+use sink::FileSink;
+use source::FileSource;
+use std::sync::Arc;
+use thalweg_engine::sink::SinkFactory;
+use thalweg_engine::source::SourceFactory;
+
+/// `connector = 'filesystem'`.
+pub struct FilesystemConnector;
+
+impl Connector for FilesystemConnector {
+    fn describe(&self) -> Description {
+        Description {
+            options: options::OPTIONS.to_vec(),
+            metadata: layout::metadata(),
+            decodes: true,
+            partitions: true,
+            ..Description::new("filesystem", "a folder of JSON, CSV or parquet files on the local disk")
+        }
+    }
+
+    fn check(&self, spec: &TableSpec, options: &TypedOptions<'_>) -> OptionResult<()> {
+        FileOptions::parse(spec, options)?;
+        layout::partition_fields(spec).map(drop)
+    }
+
+    fn source(
+        &self,
+        spec: &TableSpec,
+        options: &TypedOptions<'_>,
+        columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SourceFactory>> {
+        let options = FileOptions::parse(spec, options)?;
+        Ok(Arc::new(FileSource::new(&spec.name, options, Layout::new(spec, columns)?)?))
+    }
+
+    fn sink(
+        &self,
+        spec: &TableSpec,
+        options: &TypedOptions<'_>,
+        columns: SchemaRef,
+    ) -> OptionResult<Arc<dyn SinkFactory>> {
+        let options = FileOptions::parse(spec, options)?;
+        Ok(Arc::new(FileSink::new(spec, options, &columns)?))
+    }
+}
