@@ -178,6 +178,12 @@ impl KafkaOptions {
         self.properties.get("bootstrap.servers").unwrap_or_default()
     }
 
+    /// Checks what only a table that is read from needs. Errors: `user`, naming the option.
+    pub fn check_source(&self) -> Result<()> {
+        let lost = self.startup == Startup::GroupOffsets && self.properties.get("group.id").is_none();
+        if lost { Err(missing_group()) } else { Ok(()) }
+    }
+
     /// The one topic to write to. Errors: `user` if the table names several.
     pub fn sink_topic(&self) -> Result<&str> {
         match self.topics.as_slice() {
@@ -280,6 +286,12 @@ fn topics(o: &Reader<'_>) -> Result<Vec<String>> {
     Ok(topics)
 }
 
+fn missing_group() -> Error {
+    let what =
+        "`scan.startup.mode` = 'group-offsets' (the default) needs it; or choose 'earliest-offset' or 'latest-offset'";
+    missing("properties.group.id", what)
+}
+
 fn startup(o: &Reader<'_>, properties: &ClientProperties) -> Result<Startup> {
     let mode = "scan.startup.mode";
     let word = o.choice(
@@ -292,9 +304,9 @@ fn startup(o: &Reader<'_>, properties: &ClientProperties) -> Result<Startup> {
             ("specific-offsets", 4),
         ],
     )?;
-    if word == 0 && properties.get("group.id").is_none() {
-        let what = "`scan.startup.mode` = 'group-offsets' (the default) needs it; or choose 'earliest-offset' or 'latest-offset'";
-        return Err(missing("properties.group.id", what));
+    // Where it is not said, nothing is wrong yet: a table that is only written to starts nowhere.
+    if word == 0 && o.get(mode).is_some() && properties.get("group.id").is_none() {
+        return Err(missing_group());
     }
     Ok(match word {
         0 => Startup::GroupOffsets,

@@ -94,7 +94,7 @@ fn every_mistake_is_named_with_its_remedy() {
         (&[("properties.bootstrap.servers", "")], "`properties.bootstrap.servers` is missing"),
         (&[("format", "")], "option `format` is missing"),
         (&[("value.format", "json")], "give one of them"),
-        (&[("scan.startup.mode", "")], "`properties.group.id` is missing"),
+        (&[("scan.startup.mode", "group-offsets")], "`properties.group.id` is missing"),
         (&[("scan.startup.mode", "begin")], "expected one of 'group-offsets', 'earliest-offset'"),
         (&[("scan.startup.mode", "timestamp")], "`scan.startup.timestamp-millis` is missing"),
         (
@@ -148,4 +148,12 @@ fn debug_of_a_table_shows_no_secret() {
     let o = parse(&[("properties.sasl.password", "hunter2")]).unwrap();
     let shown = format!("{o:?}");
     assert!(!shown.contains("hunter2") && shown.contains("sasl.password"), "{shown}");
+}
+
+#[test]
+fn a_table_that_is_only_written_to_needs_no_place_to_start() {
+    let o = parse(&[("scan.startup.mode", "")]).unwrap();
+    let e = o.check_source().unwrap_err().to_string();
+    assert!(e.contains("`properties.group.id` is missing"), "{e}");
+    assert_eq!(parse(&[]).unwrap().check_source(), Ok(()));
 }

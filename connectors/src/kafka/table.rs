@@ -53,6 +53,7 @@ pub fn plan_source(
     bad_record: BadRecord,
     mut decoder: impl FnMut(FormatRequest<'_>) -> Result<DecoderFactory>,
 ) -> Result<KafkaSource> {
+    options.check_source()?;
     let parts = Parts::of(table, &options, columns)?;
     // Reading takes a column that is in both from the value.
     let from_key: Vec<usize> = parts.key.iter().copied().filter(|c| !parts.value.contains(c)).collect();
