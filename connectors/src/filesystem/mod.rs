@@ -18,6 +18,9 @@ mod partition;
 mod sink;
 mod source;
 mod store;
+#[cfg(test)]
+#[path = "testing_tests.rs"]
+mod testing;
 mod text;
 mod writer;
 
