@@ -7,7 +7,6 @@ fn bench(source: &str, parallelism: &str) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.json");
     let mut arguments = vec!["bench", "nexmark", "--json", path.to_str().unwrap()];
-    arguments.extend(["--queries", "q0,q1,q1-decimal,q2,q5,q7,q8,q12,q14,q21,q22"]);
     arguments.extend(["--events", "20000", "--rate", "1000", "--source", source, "--parallelism", parallelism]);
     let out = ended(&arguments);
     assert_eq!(out.status, 0, "{}\n{}", out.stdout, out.stderr);

@@ -1,6 +1,7 @@
 //! The examples that need no broker: they run, and print what they say.
 
 use crate::binary::{Ended, ended};
+use serde_json::Value;
 
 fn run(name: &str, more: &[&str]) -> Ended {
     let path = format!("examples/{name}.sql");
@@ -24,4 +25,42 @@ fn late_bids_are_shown_beside_the_result() {
     let late = rows.iter().filter(|r| r.get("bids").is_none()).count();
     assert_eq!(out.messages("summary")[0]["late_rows"], late);
     assert!(late > 0 && late < rows.len(), "{late} of {} rows are late", rows.len());
+}
+
+#[test]
+fn files_become_summaries_by_the_minute() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().join("minutes");
+    let target = format!("OUT={}", folder.display());
+    run("files_to_files", &["--define", "IN=examples/data", "--define", &target]);
+    let files = std::fs::read_dir(&folder).unwrap().map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap());
+    let text: Vec<String> = files.collect();
+    let mut rows: Vec<Value> = text.iter().flat_map(|t| t.lines()).map(|l| serde_json::from_str(l).unwrap()).collect();
+    rows.sort_by_key(|r| (r["machine"].to_string(), r["minute"].to_string()));
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    let first = &rows[0];
+    assert_eq!((&first["machine"], &first["readings"], &first["mean"]), (&"boiler".into(), &2.into(), &72.75.into()));
+}
+
+#[test]
+fn bids_become_files_by_the_hour() {
+    let out = tempfile::tempdir().unwrap();
+    run("nexmark_to_files", &["--define", &format!("OUT={}", out.path().display())]);
+    let mut hours: Vec<String> =
+        std::fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    hours.sort();
+    assert_eq!(hours, ["hour=00", "hour=01"]);
+}
+
+#[test]
+fn broken_records_are_shown_beside_the_result() {
+    let out = run("dead_letters", &["--define", "IN=examples/data"]);
+    let rows = out.rows();
+    let broken: Vec<&Value> = rows.iter().filter(|r| r["reason"].is_string()).collect();
+    assert_eq!(broken.len(), 1, "{rows:?}");
+    assert!(broken[0]["position"].as_str().unwrap().contains("orders.json"), "{}", broken[0]);
+    assert_eq!(out.messages("summary")[0]["bad_records"], 1);
+    let sums: Vec<(i64, i64)> =
+        rows.iter().filter_map(|r| Some((r["orders"].as_i64()?, r["amount"].as_i64()?))).collect();
+    assert_eq!(sums, [(2, 200), (2, 210)]);
 }

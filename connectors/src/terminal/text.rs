@@ -1,8 +1,9 @@
 //! Rows as text for people: padded columns, or one JSON object a line.
 
+use crate::format::json::JsonEncoder;
+use crate::format::{Encoded, Encoder};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
-use arrow::json::writer::{LineDelimited, WriterBuilder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::fmt::Write as _;
 use thalweg_engine::error::{Error, Result};
@@ -118,11 +119,14 @@ fn usual_width(data_type: &DataType) -> usize {
     }
 }
 
-/// One JSON object per row.
+/// One JSON object per row, written as the JSON format writes it.
 pub(super) fn json(batch: &RecordBatch) -> Result<Vec<u8>> {
-    let builder = WriterBuilder::new().with_explicit_nulls(true).with_timestamp_format(TIMESTAMP.to_owned());
-    let mut writer = builder.build::<_, LineDelimited>(Vec::new());
-    writer.write(batch)?;
-    writer.finish()?;
-    Ok(writer.into_inner())
+    let mut rows = Encoded::default();
+    JsonEncoder::default().encode(batch, &mut rows)?;
+    let mut out = Vec::with_capacity(rows.bytes().len() + rows.len());
+    for row in rows.rows() {
+        out.extend_from_slice(row);
+        out.push(b'\n');
+    }
+    Ok(out)
 }
