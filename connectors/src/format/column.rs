@@ -26,7 +26,7 @@ const MAX_TYPE_DEPTH: usize = 64;
 pub(super) struct Validity(Option<BooleanBufferBuilder>);
 
 impl Validity {
-    #[inline]
+    #[inline(always)]
     fn push_valid(&mut self) {
         if let Some(bits) = &mut self.0 {
             bits.append(true);
@@ -64,7 +64,7 @@ pub(super) struct Fixed<T> {
 }
 
 impl<T: ArrowNativeType> Fixed<T> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, value: T) {
         self.values.push(value);
         self.validity.push_valid();
@@ -113,7 +113,7 @@ impl Texts {
     }
 
     /// Ends a value. The caller's limit of bytes per batch keeps offsets within 32 bits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn end(&mut self) {
         self.offsets.push(self.bytes.len() as i32);
         self.validity.push_valid();

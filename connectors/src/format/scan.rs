@@ -34,6 +34,15 @@ pub(super) fn masks(chunk: &[u8; 16]) -> Masks {
     portable(chunk)
 }
 
+/// The same for 32 bytes: fewer branches where text is only stepped over.
+#[inline(always)]
+pub(super) fn masks_wide(chunk: &[u8; 32]) -> Masks {
+    let (halves, _) = chunk.as_chunks::<16>();
+    let [low, high] = halves else { return Masks { special: 0, high: 0 } };
+    let (low, high) = (masks(low), masks(high));
+    Masks { special: low.special | high.special << 16, high: low.high | high.high << 16 }
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn portable(chunk: &[u8; 16]) -> Masks {
     let mut masks = Masks { special: 0, high: 0 };
@@ -60,7 +69,13 @@ mod tests {
             for byte in 0..=255 {
                 let mut chunk = *b"plain text, okay";
                 chunk[place] = byte;
-                assert_eq!(masks(&chunk), portable(&chunk), "{byte} at {place}");
+                let expected = portable(&chunk);
+                assert_eq!(masks(&chunk), expected, "{byte} at {place}");
+                let mut wide = [b'x'; 32];
+                wide[16..].copy_from_slice(&chunk);
+                let wide = masks_wide(&wide);
+                assert_eq!((wide.special >> 16, wide.high >> 16), (expected.special, expected.high));
+                assert_eq!((wide.special & 0xFFFF, wide.high & 0xFFFF), (0, 0));
             }
         }
     }

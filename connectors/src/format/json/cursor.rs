@@ -86,59 +86,68 @@ impl StringSink for Nowhere {
 /// A place in a record.
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
-    at: usize,
+    /// What of them is still to be read.
+    rest: &'a [u8],
     /// Not 0 if a string held a byte outside ASCII.
     high: u32,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, high: 0 }
+        Self { bytes, rest: bytes, high: 0 }
     }
 
     pub(super) fn saw_high_bytes(&self) -> bool {
         self.high != 0
     }
 
+    #[inline(always)]
     pub(super) fn at(&self) -> usize {
-        self.at
+        self.bytes.len() - self.rest.len()
     }
 
     /// The bytes from `start` to here.
     pub(super) fn since(&self, start: usize) -> &'a [u8] {
-        self.bytes.get(start..self.at).unwrap_or_default()
+        self.bytes.get(start..self.at()).unwrap_or_default()
     }
 
     /// The next byte; 0, which begins no token, at the end.
     #[inline(always)]
     pub(super) fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
+        self.rest.first().copied().unwrap_or(0)
     }
 
     #[inline(always)]
     pub(super) fn advance(&mut self, count: usize) {
-        self.at += count;
+        self.rest = self.rest.get(count..).unwrap_or_default();
     }
 
     /// Goes back to a place that [`at`](Self::at) gave.
     pub(super) fn rewind(&mut self, at: usize) {
-        self.at = at;
+        self.rest = self.bytes.get(at..).unwrap_or_default();
     }
 
     /// The next `N` bytes, if there are so many.
     #[inline(always)]
     pub(super) fn window<const N: usize>(&self) -> Option<&'a [u8; N]> {
-        self.bytes.get(self.at..)?.first_chunk::<N>()
+        self.rest.first_chunk::<N>()
     }
 
     pub(super) fn starts_with(&self, text: &[u8]) -> bool {
-        self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(text))
+        self.rest.starts_with(text)
     }
 
     #[inline(always)]
     pub(super) fn skip_space(&mut self) {
+        if self.peek() <= b' ' {
+            self.skip_spaces();
+        }
+    }
+
+    #[inline(never)]
+    fn skip_spaces(&mut self) {
         while matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
-            self.at += 1;
+            self.advance(1);
         }
     }
 
@@ -149,83 +158,120 @@ impl<'a> Cursor<'a> {
         if self.peek() != byte {
             return Err(self.unexpected(&format!("`{}`", char::from(byte))));
         }
-        self.at += 1;
+        self.advance(1);
         Ok(())
     }
 
     /// Nothing but space may be left.
     pub(super) fn expect_end(&mut self) -> Read<()> {
         self.skip_space();
-        if self.at < self.bytes.len() { Err(self.unexpected("the end of the record")) } else { Ok(()) }
+        if !self.rest.is_empty() { Err(self.unexpected("the end of the record")) } else { Ok(()) }
     }
 
     #[cold]
     pub(super) fn unexpected(&self, wanted: &str) -> Box<Fault> {
-        match self.bytes.get(self.at) {
-            None => Fault::new(format!("the record ends at byte {} instead of {wanted}", self.at)),
-            Some(byte) => Fault::new(format!("`{}` at byte {} instead of {wanted}", byte.escape_ascii(), self.at)),
+        let at = self.at();
+        match self.rest.first() {
+            None => Fault::new(format!("the record ends at byte {at} instead of {wanted}")),
+            Some(byte) => Fault::new(format!("`{}` at byte {at} instead of {wanted}", byte.escape_ascii())),
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    pub(super) fn null(&mut self) -> Read<()> {
+        if self.window::<4>() != Some(b"null") {
+            return Err(self.unexpected("a value"));
+        }
+        self.advance(4);
+        Ok(())
+    }
+
     pub(super) fn literal(&mut self, text: &[u8]) -> Read<()> {
         if !self.starts_with(text) {
             return Err(self.unexpected("a value"));
         }
-        self.at += text.len();
+        self.advance(text.len());
         Ok(())
     }
 
-    /// Reads a string whose opening quote was stepped over, up to and with its closing quote.
+    /// Reads a string whose opening quote was stepped over, up to and with its closing quote. Returns whether it held escapes.
     #[inline(always)]
-    pub(super) fn string<S: StringSink>(&mut self, sink: &mut S) -> Read<()> {
+    pub(super) fn string<S: StringSink>(&mut self, sink: &mut S) -> Read<bool> {
+        let mut escaped = false;
         loop {
-            let Some(chunk) = self.window::<16>() else { return self.string_tail(sink) };
+            let Some((chunk, after)) = self.rest.split_first_chunk::<16>() else {
+                return Ok(self.string_tail(sink)? || escaped);
+            };
             let masks = scan::masks(chunk);
             self.high |= masks.high;
             sink.chunk(chunk);
             if masks.special == 0 {
-                self.at += 16;
+                self.rest = after;
                 continue;
             }
             let plain = masks.special.trailing_zeros() as usize;
             sink.cut(16 - plain);
-            self.at += plain;
+            self.advance(plain);
             if self.peek() == b'"' {
-                self.at += 1;
-                return Ok(());
+                self.advance(1);
+                return Ok(escaped);
             }
             self.escape(sink)?;
+            escaped = true;
         }
     }
 
-    /// The rest of a string within the last 15 bytes of the record.
+    /// The rest of a string within the last 15 bytes of the record: looks at the last 16 bytes of the record, and shifts those out
+    /// that were read before.
     #[inline(never)]
-    fn string_tail<S: StringSink>(&mut self, sink: &mut S) -> Read<()> {
+    fn string_tail<S: StringSink>(&mut self, sink: &mut S) -> Read<bool> {
+        let mut escaped = false;
         loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| scan::is_special(*byte)).unwrap_or(rest.len());
-            let (text, _) = rest.split_at_checked(plain).unwrap_or_default();
-            self.high |= u32::from(!text.is_ascii());
-            sink.bytes(text);
-            self.at += plain;
+            let length = self.rest.len();
+            let plain = match self.bytes.last_chunk::<16>() {
+                Some(chunk) => {
+                    let masks = scan::masks(chunk);
+                    self.high |= masks.high;
+                    ((masks.special >> (16 - length)).trailing_zeros() as usize).min(length)
+                }
+                None => {
+                    self.high |= u32::from(!self.rest.is_ascii());
+                    self.rest.iter().position(|byte| scan::is_special(*byte)).unwrap_or(length)
+                }
+            };
+            sink.bytes(self.rest.get(..plain).unwrap_or_default());
+            self.advance(plain);
             if self.peek() == b'"' {
-                self.at += 1;
-                return Ok(());
+                self.advance(1);
+                return Ok(escaped);
             }
             self.escape(sink)?;
+            escaped = true;
         }
     }
 
     /// One escape sequence; a fault if there is none here.
-    #[inline]
+    #[inline(always)]
     fn escape<S: StringSink>(&mut self, sink: &mut S) -> Read<()> {
+        match self.window::<2>() {
+            // By far the most frequent ones.
+            Some([b'\\', byte @ (b'"' | b'\\')]) => {
+                self.advance(2);
+                sink.bytes(&[*byte]);
+                Ok(())
+            }
+            _ => self.other_escape(sink),
+        }
+    }
+
+    #[inline(never)]
+    fn other_escape<S: StringSink>(&mut self, sink: &mut S) -> Read<()> {
         if self.peek() != b'\\' {
             return Err(self.unexpected("the end of the string"));
         }
-        self.at += 1;
+        self.advance(1);
         let plain = match self.peek() {
-            byte @ (b'"' | b'\\' | b'/') => byte,
+            b'/' => b'/',
             b'n' => b'\n',
             b't' => b'\t',
             b'r' => b'\r',
@@ -234,17 +280,17 @@ impl<'a> Cursor<'a> {
             b'u' => return self.unicode_escape(sink),
             _ => return Err(self.unexpected("an escape")),
         };
-        self.at += 1;
+        self.advance(1);
         sink.bytes(&[plain]);
         Ok(())
     }
 
     #[inline(never)]
     fn unicode_escape<S: StringSink>(&mut self, sink: &mut S) -> Read<()> {
-        let start = self.at - 1;
+        let start = self.at() - 1;
         let first = self.hex4()?;
         let code = if (0xD800..0xDC00).contains(&first) && self.peek() == b'\\' {
-            self.at += 1;
+            self.advance(1);
             let second = self.hex4()?;
             // What is no low surrogate makes the sum no character.
             match second.checked_sub(0xDC00) {
@@ -268,7 +314,7 @@ impl<'a> Cursor<'a> {
         };
         let value = digits.iter().try_fold(0, |sum, byte| Some(sum << 4 | char::from(*byte).to_digit(16)?));
         let value = value.ok_or_else(|| self.unexpected("`u` and four hexadecimal digits"))?;
-        self.at += 5;
+        self.advance(5);
         Ok(value)
     }
 
@@ -281,14 +327,13 @@ impl<'a> Cursor<'a> {
         if self.peek() != b'"' {
             return Err(self.unexpected("a string"));
         }
-        self.at += 1;
-        let start = self.at;
-        self.string(&mut Nowhere)?;
-        let raw = self.bytes.get(start..self.at - 1).unwrap_or_default();
-        if !raw.contains(&b'\\') {
-            return Ok(raw);
+        self.advance(1);
+        let start = self.rest;
+        if !self.string(&mut Nowhere)? {
+            let length = start.len() - self.rest.len() - 1;
+            return Ok(start.get(..length).unwrap_or_default());
         }
-        self.at = start;
+        self.rest = start;
         scratch.clear();
         self.string(scratch)?;
         Ok(scratch)
@@ -297,28 +342,36 @@ impl<'a> Cursor<'a> {
     /// Reads a whole number that 64 bits hold.
     #[inline]
     pub(super) fn integer(&mut self) -> Read<i64> {
-        let start = self.at;
-        let negative = self.peek() == b'-';
-        self.at += usize::from(negative);
-        let first = self.at;
-        let mut value = 0_u64;
+        // Seven digits at most and something behind them: nothing of this can overflow.
         if let Some(window) = self.window::<8>() {
-            let (eight, count) = leading_digits(u64::from_le_bytes(*window));
-            value = eight;
-            self.at += count;
-        }
-        if self.at == first || self.at == first + 8 {
-            while self.peek().is_ascii_digit() {
-                value = value.wrapping_mul(10).wrapping_add(u64::from(self.peek() - b'0'));
-                self.at += 1;
+            let (value, count) = leading_digits(u64::from_le_bytes(*window));
+            let behind = window.get(count).copied().unwrap_or(0);
+            let leading_zero = count > 1 && self.peek() == b'0';
+            if matches!(behind, b',' | b'}') && count > 0 && !leading_zero {
+                self.advance(count);
+                return Ok(value as i64);
             }
         }
-        let count = self.at - first;
-        let leading_zero = count > 1 && self.bytes.get(first) == Some(&b'0');
+        self.any_integer()
+    }
+
+    #[inline(never)]
+    fn any_integer(&mut self) -> Read<i64> {
+        let start = self.rest;
+        let negative = self.peek() == b'-';
+        self.advance(usize::from(negative));
+        let first = self.peek();
+        let (mut value, mut count) = (0_u64, 0);
+        while self.peek().is_ascii_digit() {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(self.peek() - b'0'));
+            count += 1;
+            self.advance(1);
+        }
+        let leading_zero = count > 1 && first == b'0';
         // 19 digits stay below 2^64.
         let fits = count <= 19 && value <= i64::MAX as u64 + u64::from(negative);
         if count == 0 || leading_zero || !fits || matches!(self.peek(), b'.' | b'e' | b'E') {
-            self.at = start;
+            self.rest = start;
             return Err(self.no_integer());
         }
         Ok(if negative { (value as i64).wrapping_neg() } else { value as i64 })
@@ -326,7 +379,7 @@ impl<'a> Cursor<'a> {
 
     #[cold]
     fn no_integer(&mut self) -> Box<Fault> {
-        let start = self.at;
+        let start = self.at();
         match self.number() {
             Ok(text) => not_a("whole number within 64 bits", text, start),
             Err(fault) => fault,
@@ -335,33 +388,32 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number of the JSON grammar as text.
     pub(super) fn number(&mut self) -> Read<&'a [u8]> {
-        let start = self.at;
-        self.at += usize::from(self.peek() == b'-');
-        let first = self.peek();
-        self.digits("a value")?;
-        if first == b'0' && self.at > start + 1 + usize::from(self.bytes.get(start) == Some(&b'-')) {
+        let start = self.at();
+        self.advance(usize::from(self.peek() == b'-'));
+        let zero = self.peek() == b'0';
+        if self.digits("a value")? > 1 && zero {
             return Err(Fault::new(format!("number with leading zero at byte {start}")));
         }
         if self.peek() == b'.' {
-            self.at += 1;
+            self.advance(1);
             self.digits("a digit")?;
         }
         if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            self.at += usize::from(matches!(self.peek(), b'+' | b'-'));
+            self.advance(1);
+            self.advance(usize::from(matches!(self.peek(), b'+' | b'-')));
             self.digits("a digit")?;
         }
         Ok(self.since(start))
     }
 
-    fn digits(&mut self, wanted: &str) -> Read<()> {
-        if !self.peek().is_ascii_digit() {
+    /// Steps over one digit at least; returns how many.
+    fn digits(&mut self, wanted: &str) -> Read<usize> {
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if count == 0 {
             return Err(self.unexpected(wanted));
         }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
+        self.advance(count);
+        Ok(count)
     }
 
     /// Steps over any value.
@@ -378,14 +430,49 @@ impl<'a> Cursor<'a> {
     fn skip_scalar(&mut self) -> Read<()> {
         match self.peek() {
             b'"' => {
-                self.at += 1;
-                self.string(&mut Nowhere)
+                self.advance(1);
+                self.skip_string()
             }
-            b'n' => self.literal(b"null"),
+            b'n' => self.null(),
+            b'0'..=b'9' => self.integer_or_number(),
             b't' => self.literal(b"true"),
             b'f' => self.literal(b"false"),
             _ => self.number().map(|_| ()),
         }
+    }
+
+    /// Steps over a string whose opening quote was stepped over.
+    #[inline]
+    fn skip_string(&mut self) -> Read<()> {
+        while let Some((chunk, after)) = self.rest.split_first_chunk::<32>() {
+            let masks = scan::masks_wide(chunk);
+            self.high |= masks.high;
+            if masks.special == 0 {
+                self.rest = after;
+                continue;
+            }
+            self.advance(masks.special.trailing_zeros() as usize);
+            if self.peek() == b'"' {
+                self.advance(1);
+                return Ok(());
+            }
+            self.escape(&mut Nowhere)?;
+        }
+        self.string(&mut Nowhere).map(|_| ())
+    }
+
+    /// Steps over a number; most are short whole ones.
+    #[inline]
+    fn integer_or_number(&mut self) -> Read<()> {
+        if let Some(window) = self.window::<8>() {
+            let (_, count) = leading_digits(u64::from_le_bytes(*window));
+            let behind = window.get(count).copied().unwrap_or(0);
+            if matches!(behind, b',' | b'}') && (count == 1 || self.peek() != b'0') {
+                self.advance(count);
+                return Ok(());
+            }
+        }
+        self.number().map(|_| ())
     }
 
     /// Steps over an object or array. One bit for each level says which of both it is; no recursion.
@@ -396,9 +483,12 @@ impl<'a> Cursor<'a> {
             let open = self.peek();
             if matches!(open, b'{' | b'[') {
                 if depth == MAX_SKIP_DEPTH {
-                    return Err(Fault::new(format!("nested deeper than {MAX_SKIP_DEPTH} levels at byte {}", self.at)));
+                    return Err(Fault::new(format!(
+                        "nested deeper than {MAX_SKIP_DEPTH} levels at byte {}",
+                        self.at()
+                    )));
                 }
-                self.at += 1;
+                self.advance(1);
                 depth += 1;
                 objects = objects << 1 | u128::from(open == b'{');
                 self.skip_space();
@@ -409,7 +499,7 @@ impl<'a> Cursor<'a> {
                     }
                     continue;
                 }
-                self.at += 1;
+                self.advance(1);
                 depth -= 1;
                 objects >>= 1;
             } else {
@@ -423,7 +513,7 @@ impl<'a> Cursor<'a> {
                 let object = objects & 1 == 1;
                 match self.peek() {
                     b',' => {
-                        self.at += 1;
+                        self.advance(1);
                         if object {
                             self.skip_key()?;
                         }
@@ -433,7 +523,7 @@ impl<'a> Cursor<'a> {
                     b']' if !object => {}
                     _ => return Err(self.unexpected(if object { "`,` or `}`" } else { "`,` or `]`" })),
                 }
-                self.at += 1;
+                self.advance(1);
                 depth -= 1;
                 objects >>= 1;
             }

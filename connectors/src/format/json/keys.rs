@@ -13,38 +13,47 @@ const MAX_LEARNED: usize = 256;
 /// The longest key worth learning, in bytes.
 const MAX_LEARNED_BYTES: usize = 64;
 
-/// A key as it stands in the text, quotes and colon included.
+/// A key as it stands in the text, quotes and colon included, and the comma in front.
 struct Token {
     /// The first 16 bytes and which bits of them count.
     bits: u128,
     mask: u128,
+    length: usize,
     text: Box<[u8]>,
 }
 
 impl Token {
     fn new(key: &[u8]) -> Self {
         let plain = !key.iter().any(|byte| scan::is_special(*byte));
-        let text = if plain { [b"\"", key, b"\":"].concat() } else { Vec::new() };
+        let text = if plain { [b",\"", key, b"\":"].concat() } else { Vec::new() };
         let mut head = [0; 16];
         head.iter_mut().zip(&text).for_each(|(place, byte)| *place = *byte);
         let mask = if text.len() < 16 { (1 << (8 * text.len() as u32)) - 1 } else { u128::MAX };
         // A key that needs escapes has no token: it compares 1 with nothing.
         let bits = if plain { u128::from_le_bytes(head) } else { 1 };
-        Self { bits, mask, text: text.into() }
+        Self { bits, mask, length: text.len(), text: text.into() }
     }
 
-    /// Steps over the token if it comes next.
+    /// Steps over the token if it comes next, comma included.
     #[inline(always)]
     fn eat(&self, cursor: &mut Cursor<'_>) -> bool {
-        let hit = match cursor.window::<16>() {
-            Some(window) => {
-                u128::from_le_bytes(*window) & self.mask == self.bits
-                    && (self.text.len() <= 16 || cursor.starts_with(&self.text))
-            }
-            None => !self.text.is_empty() && cursor.starts_with(&self.text),
-        };
+        let Some(window) = cursor.window::<16>() else { return false };
+        if u128::from_le_bytes(*window) & self.mask != self.bits
+            || (self.length > 16 && !cursor.starts_with(&self.text))
+        {
+            return false;
+        }
+        cursor.advance(self.length);
+        true
+    }
+
+    /// Steps over the key if it comes next, without a comma in front.
+    #[inline(always)]
+    fn eat_key(&self, cursor: &mut Cursor<'_>) -> bool {
+        let Some((_, key)) = self.text.split_first() else { return false };
+        let hit = cursor.starts_with(key);
         if hit {
-            cursor.advance(self.text.len());
+            cursor.advance(key.len());
         }
         hit
     }
@@ -66,9 +75,14 @@ pub(in crate::format) struct Keys {
     fields: usize,
 }
 
-/// Where in an object we are: after which key. Starts as the default.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Place(Option<usize>);
+/// Where in an object we are.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// The entry of the key before; `None` at the start.
+    before: Option<usize>,
+    /// The entry to be expected.
+    expected: usize,
+}
 
 impl Keys {
     /// Expects the keys of the schema in its order, to begin with.
@@ -88,6 +102,24 @@ impl Keys {
         at
     }
 
+    /// The place before the first key.
+    #[inline(always)]
+    pub(super) fn start(&self) -> Place {
+        Place { before: None, expected: self.first }
+    }
+
+    /// Steps over a comma and the expected key, if just they come next; returns the field that the key names. This is how most
+    /// fields of most records are found.
+    #[inline(always)]
+    pub(super) fn read_expected(&self, place: &mut Place, cursor: &mut Cursor<'_>) -> Option<Option<usize>> {
+        let entry = self.entries.get(place.expected)?;
+        if !entry.token.eat(cursor) {
+            return None;
+        }
+        *place = Place { before: Some(place.expected), expected: entry.next };
+        Some(entry.field)
+    }
+
     /// Reads the next key and its colon; returns the field it names.
     #[inline(always)]
     pub(super) fn read(
@@ -96,14 +128,10 @@ impl Keys {
         cursor: &mut Cursor<'_>,
         scratch: &mut Vec<u8>,
     ) -> Read<Option<usize>> {
-        let expected = match place.0 {
-            None => self.first,
-            Some(before) => self.entries.get(before).map_or(0, |entry| entry.next),
-        };
-        if let Some(entry) = self.entries.get(expected)
-            && entry.token.eat(cursor)
+        if let Some(entry) = self.entries.get(place.expected)
+            && entry.token.eat_key(cursor)
         {
-            *place = Place(Some(expected));
+            *place = Place { before: Some(place.expected), expected: entry.next };
             return Ok(entry.field);
         }
         self.look_up(place, cursor, scratch)
@@ -125,7 +153,7 @@ impl Keys {
             }
             None => return Ok(None),
         };
-        match place.0 {
+        match place.before {
             None => self.first = found,
             Some(before) => {
                 if let Some(entry) = self.entries.get_mut(before) {
@@ -133,8 +161,9 @@ impl Keys {
                 }
             }
         }
-        *place = Place(Some(found));
-        Ok(self.entries.get(found).and_then(|entry| entry.field))
+        let Some(entry) = self.entries.get(found) else { return Ok(None) };
+        *place = Place { before: Some(found), expected: entry.next };
+        Ok(entry.field)
     }
 }
 
@@ -144,7 +173,7 @@ mod tests {
 
     fn read(keys: &mut Keys, text: &str) -> Vec<Option<usize>> {
         let mut cursor = Cursor::new(text.as_bytes());
-        let (mut place, mut scratch, mut found) = (Place::default(), Vec::new(), Vec::new());
+        let (mut place, mut scratch, mut found) = (keys.start(), Vec::new(), Vec::new());
         while cursor.peek() != 0 {
             found.push(keys.read(&mut place, &mut cursor, &mut scratch).unwrap());
             cursor.skip_space();

@@ -1,7 +1,6 @@
 //! JSON values into columns: the walk along the schema. Called by the decoder with a record's outermost object.
 
 use super::cursor::{Cursor, Fault, Read, not_a};
-use super::keys::Place;
 use crate::format::column::{Column, Fixed, Lists, Maps, Structs};
 use arrow::datatypes::ArrowNativeType;
 use std::collections::HashMap;
@@ -12,18 +11,22 @@ pub(super) fn read_object(structs: &mut Structs, cursor: &mut Cursor<'_>, scratc
     cursor.expect(b'{')?;
     structs.settle();
     structs.turn += 1;
-    let mut place = Place::default();
+    let mut place = structs.keys.start();
     let mut seen = 0;
     cursor.skip_space();
     if cursor.peek() == b'}' {
         cursor.advance(1);
         return end_object(structs, seen);
     }
+    let mut field = structs.keys.read(&mut place, cursor, scratch)?;
     loop {
-        let field = structs.keys.read(&mut place, cursor, scratch)?;
         match field {
             None => cursor.skip_value()?,
             Some(field) => seen += usize::from(read_field(structs, field, cursor, scratch)?),
+        }
+        if let Some(expected) = structs.keys.read_expected(&mut place, cursor) {
+            field = expected;
+            continue;
         }
         cursor.skip_space();
         match cursor.peek() {
@@ -35,6 +38,7 @@ pub(super) fn read_object(structs: &mut Structs, cursor: &mut Cursor<'_>, scratc
             _ => return Err(cursor.unexpected("`,` or `}`")),
         }
         cursor.skip_space();
+        field = structs.keys.read(&mut place, cursor, scratch)?;
     }
 }
 
@@ -87,6 +91,7 @@ fn read_value(column: &mut Column, nullable: bool, cursor: &mut Cursor<'_>, scra
         return read_null(column, nullable, cursor);
     }
     match column {
+        Column::Int32(fixed) if cursor.peek() != b'"' => push_narrow(fixed, cursor),
         Column::Int64(fixed) if cursor.peek() != b'"' => {
             fixed.push(cursor.integer()?);
             Ok(())
@@ -112,7 +117,7 @@ fn read_value(column: &mut Column, nullable: bool, cursor: &mut Cursor<'_>, scra
 }
 
 fn read_null(column: &mut Column, nullable: bool, cursor: &mut Cursor<'_>) -> Read<()> {
-    cursor.literal(b"null")?;
+    cursor.null()?;
     if !nullable {
         return Err(Fault::new("NULL, but the column is NOT NULL"));
     }
@@ -136,7 +141,6 @@ fn read_other(column: &mut Column, cursor: &mut Cursor<'_>, scratch: &mut Vec<u8
         }
         Column::Int8(fixed) if !quoted => push_narrow(fixed, cursor),
         Column::Int16(fixed) if !quoted => push_narrow(fixed, cursor),
-        Column::Int32(fixed) if !quoted => push_narrow(fixed, cursor),
         Column::Bool(fixed) if !quoted => {
             let value = cursor.peek() == b't';
             cursor.literal(if value { b"true" } else { b"false" })?;
