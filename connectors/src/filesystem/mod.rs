@@ -12,6 +12,8 @@
 mod columnar;
 mod commit;
 mod discover;
+#[cfg(test)]
+mod job_tests;
 mod layout;
 mod options;
 mod partition;
