@@ -34,7 +34,7 @@ fn naive(events: u64) -> Counts {
     let config = NexmarkConfig { events_num: events, ..NexmarkConfig::default() };
     let base_ms = 1_767_225_600_000;
     let rows = Generator::new(config).unwrap();
-    let all = Projection::new(&wide_schema()).unwrap();
+    let all = Projection::new(wide_schema()).unwrap();
     let mut counts = Counts::new();
     for first in (0..events).step_by(8192) {
         let count = 8192.min(events - first) as usize;

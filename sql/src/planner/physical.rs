@@ -53,6 +53,8 @@ impl Made {
 /// Makes the graph of one job.
 pub(crate) struct Emit<'a> {
     pub(crate) streams: &'a Streams,
+    /// What sinks take as it is.
+    written: BTreeSet<StreamId>,
     connectors: &'a dyn Connectors,
     graph: Graph,
     ids: BTreeSet<String>,
@@ -64,6 +66,7 @@ pub(crate) struct Emit<'a> {
 pub(crate) fn graph(plan: &JobPlan, connectors: &dyn Connectors) -> Result<(Graph, BTreeMap<StreamId, Made>)> {
     let mut emit = Emit {
         streams: &plan.streams,
+        written: plan.sinks.iter().flat_map(|s| s.inputs.iter().copied()).collect(),
         connectors,
         graph: Graph::new(),
         ids: BTreeSet::new(),
@@ -132,7 +135,8 @@ impl Emit<'_> {
 
     fn source(&mut self, id: StreamId, node: &StreamNode, table: &Arc<Table>) -> Result<Made> {
         let watermark = table.watermark.as_ref().map(|w| by_place(&w.expr, &node.schema)).transpose()?;
-        let (schema, places) = prune(&node.schema, &usage(self.streams, id, watermark.as_ref()));
+        let written = self.written.contains(&id);
+        let (schema, places) = prune(&node.schema, &usage(self.streams, id, watermark.as_ref(), written));
         let schema = Arc::new(schema);
         let factory = self.connectors.source(&TableSpec::of(table), Arc::clone(&schema));
         let factory = self.connected(factory, table)?;

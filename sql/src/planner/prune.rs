@@ -5,6 +5,7 @@
 //! Invariants
 //! - PR1 a column that no expression names is not read, of a ROW only the fields that are named, at any depth.
 //! - PR2 what the watermark is made from is read, whether a query names it or not.
+//! - PR3 a source whose rows a sink takes as they are is read whole.
 
 use super::stream::{StreamId, StreamOp, Streams, place};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
@@ -38,9 +39,10 @@ impl Usage {
     }
 }
 
-/// What is read of each column of a source, by all nodes behind it.
-pub(crate) fn usage(streams: &Streams, source: StreamId, watermark: Option<&Expr>) -> Vec<Usage> {
-    let mut columns = vec![Usage::Nothing; streams.node(source).schema.fields().len()];
+/// What is read of each column of a source, by all nodes behind it; `written` says that a sink takes its rows as they are.
+pub(crate) fn usage(streams: &Streams, source: StreamId, watermark: Option<&Expr>, written: bool) -> Vec<Usage> {
+    let all = if written { Usage::Whole } else { Usage::Nothing };
+    let mut columns = vec![all; streams.node(source).schema.fields().len()];
     if let Some(expr) = watermark {
         read(expr, &mut columns);
     }

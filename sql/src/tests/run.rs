@@ -69,7 +69,19 @@ const ROWS: &[(i64, i64)] = &[(1, 500), (2, 900), (1, 1_200), (1, 3_100), (2, 2_
 
 #[test]
 fn queries_give_their_rows() {
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
+        // Regression: rows that a sink takes as they are lost all their columns.
+        (
+            "SELECT * FROM t WHERE true",
+            &[
+                "1 1970-01-01T00:00:00.500",
+                "1 1970-01-01T00:00:01.200",
+                "1 1970-01-01T00:00:03.100",
+                "2 1970-01-01T00:00:00.900",
+                "2 1970-01-01T00:00:02.900",
+                "3 1970-01-01T00:00:09",
+            ],
+        ),
         ("SELECT a * 10 AS b FROM t WHERE a <> 1", &["20", "20", "30"]),
         ("SELECT 1 AS x UNION ALL SELECT 2", &["1", "2"]),
         ("SELECT a FROM t WHERE 1 = 0", &[]),
