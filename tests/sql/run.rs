@@ -1,0 +1,106 @@
+//! Runs a compiled query in every way that must make no difference, and gives its rows as text. Called by `main.rs`.
+
+use crate::tables::Tables;
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use std::time::Duration;
+use thalweg_engine::{Ending, Graph, Job, JobHandle, JobOptions, Outcome};
+
+/// Parallelism and rows per batch of the runs without a restart.
+const RUNS: [(u32, usize); 9] = [(1, 8192), (1, 7), (1, 1), (2, 8192), (2, 7), (2, 1), (5, 8192), (5, 7), (5, 1)];
+
+/// Reached only by a job that hangs.
+const HANGS_MS: usize = 60_000;
+
+/// How it was run, and its sorted rows or its error.
+pub type Answer = (String, Result<Vec<String>, String>);
+
+/// All runs, one after the other.
+pub fn answers<'a>(graph: &'a Graph, tables: &'a Tables) -> impl Iterator<Item = Answer> + 'a {
+    let whole = RUNS.into_iter().map(move |(parallelism, batch_rows)| {
+        tables.begin(false);
+        let job = Job::start(graph, options(parallelism, batch_rows), None);
+        let rows = job.map_err(|e| e.to_string()).and_then(|j| ended(&j)).and_then(|o| finished(o, tables));
+        (format!("parallelism {parallelism}, batches of {batch_rows}"), rows)
+    });
+    let again = [1, 7].into_iter().map(move |batch_rows| {
+        let how = format!("a checkpoint at parallelism 2 resumed at 3, batches of {batch_rows}");
+        (how, restarted(graph, tables, batch_rows))
+    });
+    whole.chain(again)
+}
+
+fn options(parallelism: u32, batch_rows: usize) -> JobOptions {
+    JobOptions { parallelism, batch_rows, ..JobOptions::default() }
+}
+
+/// Reads half of every split, takes a checkpoint, crashes when it is committed, and reads the rest at another parallelism.
+fn restarted(graph: &Graph, tables: &Tables, batch_rows: usize) -> Result<Vec<String>, String> {
+    let options = |parallelism| JobOptions { keep_checkpoints: true, ..options(parallelism, batch_rows) };
+    tables.begin(true);
+    let job = Job::start(graph, options(2), None).map_err(|e| e.to_string())?;
+    // A job that fails before, or has no source, ends by itself.
+    if let Some(outcome) = ended_before(&job, || tables.paused())? {
+        return finished(outcome, tables);
+    }
+    job.checkpoint();
+    if let Some(outcome) = ended_before(&job, || tables.committed())? {
+        return finished(outcome, tables);
+    }
+    job.cancel();
+    let crashed = ended(&job)?;
+    if crashed.ending != Ending::Cancelled {
+        return Err(format!("ended {:?} before its sources did: {:?}", crashed.ending, crashed.error));
+    }
+    let checkpoint = crashed.checkpoint.ok_or("the committed checkpoint is not kept")?;
+    tables.open();
+    let job = Job::start(graph, options(3), Some(&checkpoint)).map_err(|e| e.to_string())?;
+    ended(&job).and_then(|o| finished(o, tables))
+}
+
+fn ended(job: &JobHandle) -> Result<Outcome, String> {
+    ended_before(job, || false).map(Option::unwrap)
+}
+
+/// The outcome if the job ends before this is so. Errors: neither comes.
+fn ended_before(job: &JobHandle, is_so: impl Fn() -> bool) -> Result<Option<Outcome>, String> {
+    for _ in 0..HANGS_MS {
+        if is_so() {
+            return Ok(None);
+        }
+        if let Some(outcome) = job.wait_for(Duration::from_millis(1)) {
+            return Ok(Some(outcome));
+        }
+    }
+    Err(format!("hangs:\n{}", job.describe(Duration::from_millis(500)).join("\n")))
+}
+
+fn finished(outcome: Outcome, tables: &Tables) -> Result<Vec<String>, String> {
+    match outcome.error {
+        Some(error) => Err(error.to_string()),
+        None if outcome.ending != Ending::Finished => Err(format!("ended {:?}", outcome.ending)),
+        None => Ok(written(tables)),
+    }
+}
+
+fn written(tables: &Tables) -> Vec<String> {
+    let mut lines = vec![];
+    for (name, batches) in tables.written() {
+        let head = name.map(|n| format!("{n}: ")).unwrap_or_default();
+        for batch in batches {
+            assert!(batch.weights().is_none(), "no query here retracts rows");
+            lines.extend(rows(batch.columns()).into_iter().map(|row| format!("{head}{row}")));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// Rows as `.slt` files write them.
+pub fn rows(batch: &RecordBatch) -> Vec<String> {
+    let format = FormatOptions::new().with_null("NULL");
+    let columns: Vec<_> = batch.columns().iter().map(|c| ArrayFormatter::try_new(c, &format).unwrap()).collect();
+    let row = |i| columns.iter().map(|c| c.value(i).to_string()).collect::<Vec<_>>().join("|");
+    let shown = |row: String| if row.is_empty() { "(empty)".to_owned() } else { row };
+    (0..batch.num_rows()).map(row).map(shown).collect()
+}
