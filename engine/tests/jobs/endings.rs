@@ -1,17 +1,21 @@
 //! Stop, drain, cancel, panic, a slow sink, and the limits that hold meanwhile.
 
 use crate::graphs::{Shape, collect, fold, operator, sink, source, splits, sums, tight};
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::clock::Clock;
-use thalweg_engine::operator::Operator;
+use thalweg_engine::operator::{Context, Operator};
 use thalweg_engine::rng::Rng;
 use thalweg_engine::sink::Release;
 use thalweg_engine::testing::collect::CollectSink;
 use thalweg_engine::testing::operators::{PanicOn, Pass};
 use thalweg_engine::testing::rows::{int_batch, zset};
 use thalweg_engine::testing::scripted::ScriptedSource;
-use thalweg_engine::{Ending, ErrorKind, Graph, Input, Job, JobOptions, Partitioning};
+use thalweg_engine::{
+    Batch, Ending, Error, ErrorKind, EventTime, Graph, Input, Job, JobOptions, OutPort, Partitioning, Port, Result,
+};
 
 /// Waits until `done`, for ten seconds at most.
 fn until(mut done: impl FnMut() -> bool) {
@@ -106,4 +110,48 @@ fn a_panic_fails_the_job_with_the_tasks_name_and_cancels_the_rest() {
     assert_eq!((outcome.ending, error.kind()), (Ending::Failed, ErrorKind::Internal));
     assert_eq!(error.task(), Some("check/0"));
     assert!(error.message().contains("met 13"), "{error}");
+}
+
+/// Fails on a row that is older than the frontier it was told.
+struct NoRowIsLate(EventTime);
+
+impl Operator for NoRowIsLate {
+    fn process(&mut self, _port: Port, batch: Batch, ctx: &mut Context<'_>) -> Result<()> {
+        let times = batch.column(0)?.as_primitive::<Int64Type>().values().clone();
+        if let Some(late) = times.iter().find(|t| EventTime(**t) < self.0) {
+            return Err(Error::internal(format!("a row at {late} came at frontier {}", self.0)));
+        }
+        ctx.emit(OutPort::MAIN, batch)
+    }
+
+    fn on_frontier(&mut self, now: EventTime, _ctx: &mut Context<'_>) -> Result<EventTime> {
+        self.0 = now;
+        Ok(now)
+    }
+}
+
+/// Every batch keeps the sink busy for longer than the idle timeout. Were that time taken for idleness, the split that is behind
+/// would leave the minimum and its rows would come late.
+#[test]
+fn backpressure_is_not_taken_for_idleness() {
+    let rows = splits(&mut Rng::new(5), 2, 400);
+    let script = ScriptedSource { endless: true, max_batch: 12, ..ScriptedSource::new(rows.clone()) };
+    let to = CollectSink::new(Release::Batch).slow(Duration::from_millis(8));
+    let mut g = Graph::new();
+    let events = source(&mut g, "events", script);
+    let factory = || -> Result<Box<dyn Operator>> { Ok(Box::new(NoRowIsLate(EventTime::MIN))) };
+    let input = vec![Input::new(events, Partitioning::Forward)];
+    let checked = operator(&mut g, "check", Arc::new(factory), input);
+    sink(&mut g, checked, &to);
+    let idle_timeout = Some(Duration::from_millis(4));
+    let options = JobOptions { idle_timeout, watermark_interval: Duration::ZERO, ..JobOptions::default() };
+    let job = Job::start(&g, options, None).unwrap();
+    until(|| {
+        to.collected().written.iter().map(Batch::num_rows).sum::<usize>() == 800
+            || job.wait_for(Duration::ZERO).is_some()
+    });
+    job.stop();
+    let outcome = job.wait();
+    assert_eq!(outcome.ending, Ending::Stopped, "{:?}", outcome.error);
+    assert_eq!(zset(&to.collected().written), zset(&rows));
 }
