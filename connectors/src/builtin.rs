@@ -2,6 +2,7 @@
 
 use crate::bad_record::{BadRecord, BadRecords};
 use crate::blackhole::BlackholeSink;
+use crate::datagen::DatagenConnector;
 use crate::filesystem::FilesystemConnector;
 use crate::kafka::{
     FORMAT_OPTIONS, Formats, KafkaOptions, METADATA_COLUMNS, MetadataColumn, TABLE_OPTIONS, plan_sink, plan_source,
@@ -22,6 +23,7 @@ impl Registry {
         registry.register(Arc::new(Nexmark));
         registry.register(Arc::new(Kafka));
         registry.register(Arc::new(FilesystemConnector));
+        registry.register(Arc::new(DatagenConnector));
         registry.register(Arc::new(Print(terminal.clone())));
         registry.register(Arc::new(Blackhole));
         registry

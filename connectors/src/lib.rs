@@ -3,6 +3,7 @@
 pub mod bad_record;
 pub mod blackhole;
 mod builtin;
+pub mod datagen;
 pub mod filesystem;
 pub mod format;
 pub mod kafka;
