@@ -16,6 +16,7 @@ use crate::parser::statement::{Column, ColumnKind, CreateTable, CreateView, Inse
 use crate::parser::types::sql_name;
 use crate::size;
 use crate::suggest::closest;
+use crate::units::write_units;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column as ColumnRef, DFSchema, TableReference};
@@ -64,6 +65,7 @@ impl Binder {
         check::check_query(query)?;
         size::check_query(query, &self.catalog)?;
         let mut query = query.clone();
+        write_units(&mut query);
         crate::check::name_repeated(&mut query);
         let span = query.span();
         let statement = sql::Statement::Query(Box::new(query));
@@ -81,7 +83,9 @@ impl Binder {
     fn expr(&self, expr: &sql::Expr, schema: &DFSchema) -> Result<Expr> {
         check::check_expr(expr)?;
         let mut names = PlannerContext::new();
-        let bound = self.context().planner().sql_to_expr(expr.clone(), schema, &mut names).map_err(fault::of)?;
+        let mut written = expr.clone();
+        write_units(&mut written);
+        let bound = self.context().planner().sql_to_expr(written, schema, &mut names).map_err(fault::of)?;
         // Type errors show here, not at the first query.
         bound.get_type(schema).map_err(|e| fault::of(e).at(expr.span()))?;
         Ok(bound)

@@ -30,6 +30,7 @@ pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod text;
+mod units;
 
 pub use catalog::{ColumnDef, ColumnOrigin};
 pub use connect::{Connectors, Outcome, Refusal, Settings, TableSpec};

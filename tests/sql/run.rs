@@ -39,13 +39,20 @@ fn restarted(graph: &Graph, tables: &Tables, batch_rows: usize) -> Result<Vec<St
     let options = |parallelism| JobOptions { keep_checkpoints: true, ..options(parallelism, batch_rows) };
     tables.begin(true);
     let job = Job::start(graph, options(2), None).map_err(|e| e.to_string())?;
-    // A job that fails before, or has no source, ends by itself.
-    if let Some(outcome) = ended_before(&job, || tables.paused())? {
-        return finished(outcome, tables);
-    }
-    job.checkpoint();
-    if let Some(outcome) = ended_before(&job, || tables.committed())? {
-        return finished(outcome, tables);
+    let early = match ended_before(&job, || tables.paused())? {
+        Some(outcome) => Some(outcome),
+        None => {
+            job.checkpoint();
+            ended_before(&job, || tables.committed())?
+        }
+    };
+    match early {
+        Some(outcome) if outcome.error.is_none() && tables.has_splits() => {
+            return Err("ended although its sources did not".into());
+        }
+        // It failed, or it has no source.
+        Some(outcome) => return finished(outcome, tables),
+        None => {}
     }
     job.cancel();
     let crashed = ended(&job)?;

@@ -66,6 +66,11 @@ impl Tables {
         self.gate.lock().closed = false;
     }
 
+    /// Whether anything is read in this run.
+    pub fn has_splits(&self) -> bool {
+        self.gate.lock().splits > 0
+    }
+
     /// Whether every split is read to its half.
     pub fn paused(&self) -> bool {
         let state = self.gate.lock();
