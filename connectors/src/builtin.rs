@@ -91,9 +91,43 @@ fn kafka_parts(spec: &TableSpec) -> OptionResult<(KafkaOptions, Formats)> {
     Ok((options, Formats::parse(&mut rest)?))
 }
 
+/// What an option of a Kafka table means.
+fn kafka_doc(name: &str) -> &'static str {
+    match name {
+        "connector" => "'kafka'",
+        "topic" => "the topic; several to read from, separated by `;`",
+        "topic-pattern" => "not supported; name the topics",
+        "format" | "value.format" => "format of the value: json or csv; one of the two names is required",
+        "key.format" => "format of the key: json or csv; required with `key.fields`",
+        "key.fields" => "columns that are in the key, separated by `;`",
+        "key.fields-prefix" => "stands in front of the key's columns in the table, but not in the key",
+        "value.fields-include" => "ALL (default) or EXCEPT_KEY: whether the key's columns are in the value too",
+        "scan.startup.mode" => {
+            "where reading starts: group-offsets (default), earliest-offset, latest-offset, timestamp, specific-offsets"
+        }
+        "scan.startup.specific-offsets" => "partition:0,offset:42;partition:1,offset:300",
+        "scan.startup.timestamp-millis" => "ms since 1970-01-01 UTC",
+        "scan.bounded.mode" => {
+            "where reading ends: unbounded (default), latest-offset, group-offsets, timestamp, specific-offsets; fixed at the start"
+        }
+        "scan.bounded.specific-offsets" => "as for the start; the offset is the first one that is not read",
+        "scan.bounded.timestamp-millis" => "ms since 1970-01-01 UTC",
+        "sink.partitioner" => "default (murmur2 of the key, as Java clients), fixed, round-robin",
+        "sink.delivery-guarantee" => "at-least-once (default) or none",
+        "scan.parallelism" | "sink.parallelism" => "not supported; set the parallelism of the job",
+        "sink.transactional-id-prefix" => "not supported: it belongs to exactly-once",
+        "csv.disable-quote-character" => "read and write without quotes (false)",
+        "csv.field-delimiter" => "between two fields, one character (,)",
+        "csv.null-literal" => "text that stands for NULL",
+        "csv.quote-character" => "around fields with delimiters, one character (\")",
+        "json.encode.ignore-null-fields" => "leave NULL fields out when writing (false)",
+        _ => "an option of the format, for the key or the value alone",
+    }
+}
+
 impl Connector for Kafka {
     fn describe(&self) -> Description {
-        let text = |name: &'static str| OptionSpec::new(name, ValueKind::Text, "see docs/connectors.md");
+        let text = |name: &'static str| OptionSpec::new(name, ValueKind::Text, kafka_doc(name));
         let mut options: Vec<OptionSpec> = TABLE_OPTIONS.iter().map(|name| text(name)).collect();
         // A delimiter may be a blank, a literal empty.
         let raw = |name: &'static str| OptionSpec { kind: ValueKind::Raw, ..text(name) };
