@@ -61,8 +61,9 @@ struct SourceDriver {
     inboxes: Vec<Sender<Message>>,
     /// Away while it discovers.
     enumerator: Option<Box<dyn SplitEnumerator>>,
-    /// Splits of the restored checkpoint that no reader has been given again: finished ones, and those still to be assigned. They
-    /// are part of every later checkpoint, or a second restore would read them from their start.
+    /// The splits of the restored checkpoint. They are part of every later checkpoint, overlaid by what readers say: a finished
+    /// split, or one that a reader got after its part of a barrier was made, would else be read from its start after the next
+    /// restore.
     carried: BTreeMap<String, SplitState>,
     /// Whether the enumerator has taken state back.
     restored: bool,
@@ -397,7 +398,7 @@ impl SourceDriver {
     fn assign(&mut self, assignments: Vec<Assignment>) {
         for Assignment { subtask, splits, no_more } in assignments {
             let position = |split: Split| {
-                let position = self.carried.remove(&split.id).map(|s| s.position);
+                let position = self.carried.get(&split.id).map(|s| s.position.clone());
                 (split, position)
             };
             let splits = splits.into_iter().map(position).collect();

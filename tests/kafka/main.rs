@@ -20,7 +20,7 @@ type Counts = BTreeMap<(String, i64), i64>;
 
 fn events(cluster: &Cluster) -> u64 {
     let asked = std::env::var("THALWEG_TEST_EVENTS").ok().and_then(|n| n.parse().ok());
-    asked.unwrap_or(if cluster.is_real() { 200_000 } else { 20_000 })
+    asked.unwrap_or(if cluster.is_real() { 100_000 } else { 20_000 })
 }
 
 /// The text of a window's end; the events start at 2026-01-01 00:00:00 and span minutes.
