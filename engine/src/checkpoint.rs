@@ -3,6 +3,7 @@
 //! Invariants
 //! - M1 everything in it belongs to the same barrier; nothing refers to subtasks by their number.
 //! - M2 a split that any reader was ever assigned is named, finished or not.
+//! - M3 whatever a sink had prepared up to the barrier, and that is not known to be committed, is in it.
 
 use crate::error::Result;
 use crate::report::Part;
@@ -23,6 +24,9 @@ pub struct SourceCheckpoint {
     pub splits: BTreeMap<String, SplitState>,
 }
 
+/// What the subtasks of every sink prepared at one barrier, by sink id.
+pub type PreparedParts = BTreeMap<String, Vec<Prepared>>;
+
 /// What a job needs to go on from a barrier.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
@@ -36,8 +40,8 @@ pub struct Checkpoint {
     pub operators: BTreeMap<String, Vec<Chain>>,
     /// By the id of a task's root: the lowest frontier of its subtasks.
     pub frontiers: BTreeMap<String, EventTime>,
-    /// By sink id: what was prepared at this barrier.
-    pub prepared: BTreeMap<String, Vec<Prepared>>,
+    /// By epoch: what was prepared at this barrier, and at earlier ones whose commit was not known to be done.
+    pub prepared: BTreeMap<u64, PreparedParts>,
 }
 
 /// Keeps the chains of all operators over a job's checkpoints.
@@ -67,7 +71,7 @@ impl Chains {
 
 impl Checkpoint {
     /// Puts the parts of a barrier together. `roots` names each task's root; `sources` holds each enumerator's state and the
-    /// splits that no reader has now.
+    /// splits that no reader has now. What sinks prepared is the caller's to add.
     pub(crate) fn assemble(
         epoch: u64,
         graph: Value,
@@ -89,13 +93,12 @@ impl Checkpoint {
             }
         }
         checkpoint.operators = chains.by_operator();
-        checkpoint.prepared = prepared_by_sink(parts);
         Ok(checkpoint)
     }
 }
 
 /// What all subtasks have prepared, by sink, in the order of subtasks.
-pub(crate) fn prepared_by_sink(parts: &[Part]) -> BTreeMap<String, Vec<Prepared>> {
+pub(crate) fn prepared_by_sink(parts: &[Part]) -> PreparedParts {
     let mut all: BTreeMap<String, Vec<(u32, Prepared)>> = BTreeMap::new();
     for part in parts {
         for (id, prepared) in &part.prepared {

@@ -3,8 +3,12 @@
 //!
 //! Order of a start: sinks recover and are checked, enumerators discover, each on a thread of its own; when all have answered,
 //! splits are assigned and barriers begin. An error of any of them fails the job with its text.
+//!
+//! Invariants
+//! - R1 commits are asked for in the order of epochs, and what was prepared is in every checkpoint until its commit is confirmed: a
+//!   barrier that completes while its job is being cancelled, or after a commit failed, would else be a hole in the output.
 
-use crate::checkpoint::{Chains, Checkpoint, SourceCheckpoint, prepared_by_sink};
+use crate::checkpoint::{Chains, Checkpoint, PreparedParts, SourceCheckpoint, prepared_by_sink};
 use crate::clock::Clock;
 use crate::coordinator::{Action, Coordinator, Event, Schedule};
 use crate::error::{Error, Result};
@@ -12,7 +16,7 @@ use crate::graph::{Graph, NodeKind};
 use crate::job::{Ending, JobOptions, Outcome};
 use crate::message::{Barrier, Last, Message};
 use crate::report::{Part, Report};
-use crate::sink::{Committer, Prepared, SinkFactory};
+use crate::sink::{Committer, SinkFactory};
 use crate::source::{Assignment, Discovery, Fact, Position, Split, SplitEnumerator, SplitId};
 use crate::split::SplitState;
 use crate::thread::spawn;
@@ -76,10 +80,17 @@ struct ReaderPositions {
     splits: Vec<(SplitId, Position)>,
 }
 
-/// One barrier's prepared parts, by sink.
+/// An epoch that is complete, and whose commit is not confirmed.
+struct Uncommitted {
+    /// Where readers stood, for a checkpoint.
+    positions: Vec<ReaderPositions>,
+    parts: PreparedParts,
+}
+
+/// One barrier's prepared parts.
 struct CommitJob {
-    barrier: Barrier,
-    parts: BTreeMap<String, Vec<Prepared>>,
+    epoch: u64,
+    parts: PreparedParts,
 }
 
 pub(crate) struct Driver {
@@ -93,12 +104,12 @@ pub(crate) struct Driver {
     keep: bool,
     chains: Chains,
     checkpoint: Option<Checkpoint>,
-    recover: Option<(u64, BTreeMap<String, Vec<Prepared>>)>,
+    recover: Option<(u64, BTreeMap<u64, PreparedParts>)>,
     events: Receiver<DriverEvent>,
     me: Sender<DriverEvent>,
     commits: Option<Sender<CommitJob>>,
-    /// Positions of checkpoints that are complete but not committed.
-    uncommitted: BTreeMap<u64, Vec<ReaderPositions>>,
+    /// By epoch.
+    uncommitted: BTreeMap<u64, Uncommitted>,
     waiting_for: usize,
     commits_ended: bool,
     epochs: u64,
@@ -236,15 +247,13 @@ impl Driver {
         let body = move || {
             let mut committers = open_sinks(&sinks, recover.as_ref())?;
             let _ = me.send(DriverEvent::Checked);
-            while let Ok(CommitJob { barrier, parts }) = jobs.recv() {
+            while let Ok(CommitJob { epoch, parts }) = jobs.recv() {
                 for (id, committer) in &mut committers {
                     if let Some(parts) = parts.get(id) {
-                        committer
-                            .commit(barrier.epoch, parts)
-                            .map_err(|e| e.context(format!("commit {} of `{id}`", barrier.epoch)))?;
+                        committer.commit(epoch, parts).map_err(|e| e.context(format!("commit {epoch} of `{id}`")))?;
                     }
                 }
-                let _ = me.send(DriverEvent::Committed { epoch: barrier.epoch });
+                let _ = me.send(DriverEvent::Committed { epoch });
             }
             Ok(())
         };
@@ -357,29 +366,31 @@ impl Driver {
 
     fn complete(&mut self, barrier: Barrier, parts: &[Part]) -> Result<()> {
         self.epochs += 1;
+        let epoch = barrier.epoch;
+        let prepared = prepared_by_sink(parts);
+        let positions = |p: &Part| {
+            let splits = p.splits.iter().map(|(id, s)| (id.clone(), s.position.clone())).collect();
+            ReaderPositions { task: p.task, subtask: p.subtask, splits }
+        };
+        let positions = if barrier.checkpoint { parts.iter().map(positions).collect() } else { vec![] };
+        self.uncommitted.insert(epoch, Uncommitted { positions, parts: prepared.clone() });
         if barrier.checkpoint && self.keep {
             let sources = self.sources.iter().map(|s| (s.id.clone(), s.checkpoint())).collect();
             let (graph, roots, chains) = (self.graph.clone(), &self.roots, &mut self.chains);
-            let checkpoint = Checkpoint::assemble(barrier.epoch, graph, parts, roots, sources, chains)?;
+            let mut checkpoint = Checkpoint::assemble(epoch, graph, parts, roots, sources, chains)?;
+            checkpoint.prepared = self.uncommitted.iter().map(|(epoch, u)| (*epoch, u.parts.clone())).collect();
             self.checkpoint = Some(checkpoint);
         }
-        if barrier.checkpoint {
-            let positions = |p: &Part| {
-                let splits = p.splits.iter().map(|(id, s)| (id.clone(), s.position.clone())).collect();
-                ReaderPositions { task: p.task, subtask: p.subtask, splits }
-            };
-            self.uncommitted.insert(barrier.epoch, parts.iter().map(positions).collect());
-        }
-        let job = CommitJob { barrier, parts: prepared_by_sink(parts) };
         // A committing thread that is gone has sent its error.
         if let Some(commits) = &self.commits {
-            let _ = commits.send(job);
+            let _ = commits.send(CommitJob { epoch, parts: prepared });
         }
         Ok(())
     }
 
     fn committed(&mut self, epoch: u64) {
-        for ReaderPositions { task, subtask, splits } in self.uncommitted.remove(&epoch).unwrap_or_default() {
+        let positions = self.uncommitted.remove(&epoch).map(|u| u.positions).unwrap_or_default();
+        for ReaderPositions { task, subtask, splits } in positions {
             if let Some(inbox) = self.inboxes.get(task).and_then(|t| t.get(subtask as usize))
                 && !splits.is_empty()
             {
@@ -434,17 +445,25 @@ type Committers = Vec<(String, Box<dyn Committer>)>;
 /// Checks every sink, and lets those with a committer finish what a restored checkpoint had prepared.
 fn open_sinks(
     sinks: &[(String, Arc<dyn SinkFactory>)],
-    recover: Option<&(u64, BTreeMap<String, Vec<Prepared>>)>,
+    recover: Option<&(u64, BTreeMap<u64, PreparedParts>)>,
 ) -> Result<Committers> {
     let mut committers = vec![];
     for (id, factory) in sinks {
         factory.check().map_err(|e| e.context(format!("sink `{id}`")))?;
         let Some(mut committer) = factory.committer()? else { continue };
         if let Some((epoch, prepared)) = recover {
-            let parts = prepared.get(id).map(Vec::as_slice).unwrap_or_default();
-            committer.recover(*epoch, parts).map_err(|e| e.context(format!("recover sink `{id}`")))?;
+            finish(id, committer.as_mut(), *epoch, prepared).map_err(|e| e.context(format!("recover sink `{id}`")))?;
         }
         committers.push((id.clone(), committer));
     }
     Ok(committers)
+}
+
+/// Commits what the checkpoint `epoch` holds of this sink, oldest first; anything may have been committed before.
+fn finish(id: &str, committer: &mut dyn Committer, epoch: u64, prepared: &BTreeMap<u64, PreparedParts>) -> Result<()> {
+    let of = |parts: &PreparedParts| parts.get(id).cloned().unwrap_or_default();
+    for (earlier, parts) in prepared.range(..epoch) {
+        committer.commit(*earlier, &of(parts))?;
+    }
+    committer.recover(epoch, &prepared.get(&epoch).map(of).unwrap_or_default())
 }

@@ -1,7 +1,7 @@
 //! What goes wrong between SQL text and job graph, for people: where, why, and what to write instead.
 //!
-//! Inside the crate a mistake travels as a [`Fault`], which knows a place in the *expanded* text (after `${NAME}`); at the
-//! crate's border [`SourceText`](crate::text::SourceText) turns it into a [`SqlError`], which knows the user's line and column and shows them.
+//! Inside the crate a mistake travels as a `Fault`, which knows a place in the *expanded* text (after `${NAME}`); at the
+//! crate's border `SourceText` turns it into a [`SqlError`], which knows the user's line and column and shows them.
 //!
 //! Invariants
 //! - E1 every `SqlError` about text has a line and a column of the user's own file, never of the expanded text.

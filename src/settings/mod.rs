@@ -1,11 +1,11 @@
 //! Settings: what can be tuned, resolved once from all the places where it can be given.
 //!
-//! `docs/settings.toml` holds every setting with its default, unit and meaning and is embedded in the program; [`SPECS`] holds
+//! `docs/settings.toml` holds every setting with its default, unit and meaning and is embedded in the program; `SPECS` holds
 //! its type and range; [`Resolver`] lays the places over each other. The command line resolves once, at the start; what comes
 //! out is plain typed data.
 //!
 //! Invariants
-//! - S1 every setting of [`SPECS`] has a default in the file, and the file has no other.
+//! - S1 every setting of `SPECS` has a default in the file, and the file has no other.
 //! - S2 no two settings have the same name in the environment.
 //! - S3 a value is checked when it is given, also if a stronger one hides it.
 

@@ -11,8 +11,8 @@ fn options(parallelism: u32) -> JobOptions {
     JobOptions { keep_checkpoints: true, every_epoch_is_a_checkpoint: true, ..tight(parallelism) }
 }
 
-/// Runs until `epochs` barriers are complete, then stops with a last checkpoint. `None`: it finished before.
-fn stop_after(
+/// Runs until `epochs` barriers are complete, then cancels: the last complete checkpoint is what is left. `None`: it finished before.
+fn cancel_after(
     graph: &Graph,
     from: Option<&Checkpoint>,
     parallelism: u32,
@@ -23,11 +23,11 @@ fn stop_after(
     let before = to.collected().released.len();
     for _ in 0..10_000 {
         if to.collected().released.len() >= before + epochs {
-            job.stop();
+            job.cancel();
         }
         if let Some(outcome) = job.wait_for(Duration::from_micros(300)) {
             assert!(outcome.error.is_none(), "{:?}", outcome.error);
-            return (outcome.ending == Ending::Stopped).then(|| outcome.checkpoint.unwrap());
+            return (outcome.ending == Ending::Cancelled).then(|| outcome.checkpoint.unwrap());
         }
     }
     panic!("hangs:\n{}", job.describe(Duration::from_millis(500)).join("\n"))
@@ -54,8 +54,8 @@ fn run(seed: u64) {
     let (graph, times) = shape.build(&script, &to);
     let mut from: Option<Checkpoint> = None;
     for parallelism in [2, 3, 1] {
-        let Some(checkpoint) = stop_after(&graph, from.as_ref(), parallelism, 3, &to) else {
-            // It was quicker than the stop: there is nothing to restart.
+        let Some(checkpoint) = cancel_after(&graph, from.as_ref(), parallelism, 3, &to) else {
+            // It was quicker than the cancel: there is nothing to restart.
             assert_eq!(fold(&to, |_, _| {}), sums(&rows, times), "seed {seed} {shape:?}");
             return;
         };
