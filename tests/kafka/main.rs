@@ -69,9 +69,11 @@ fn kafka(cluster: &Cluster, topic: &str, more: &str) -> String {
 
 fn fill(session: &Session, cluster: &Cluster, topic: &str, events: u64) {
     let with = kafka(cluster, topic, ", 'sink.partitioner' = 'round-robin'");
-    // Small batches: the generator's splits then stay close together in event time.
+    // One writer and small batches: every partition is then in the order of event time, but for a few rows. Two writers are as
+    // far apart as the machine lets them run, and the readers would rightly call the rows of the slower one late.
     let totals = session.run(&format!(
         "SET 'batch.rows' = '32';
+         SET 'parallelism' = '1';
          CREATE TABLE generated ({COLUMNS}) WITH ('connector' = 'nexmark', 'events.num' = '{events}');
          CREATE TABLE topic ({COLUMNS}) WITH ({with});
          INSERT INTO topic SELECT event_type, person, auction, bid FROM generated;"
