@@ -77,6 +77,8 @@ pub(crate) struct WindowTvf {
     /// The time column; the rowtime of the input, or a processing time.
     pub(crate) time: Expr,
     pub(crate) processing_time: bool,
+    /// No column of the input may be pruned: a table takes the late rows.
+    pub(crate) whole: bool,
     pub(crate) schema: DFSchemaRef,
 }
 
@@ -86,6 +88,7 @@ impl WindowTvf {
         kind: WindowKind,
         time: Expr,
         processing_time: bool,
+        whole: bool,
     ) -> Result<WindowTvf> {
         use datafusion_expr::ExprSchemable;
         let data_type = time.get_type(input.schema())?;
@@ -95,7 +98,7 @@ impl WindowTvf {
         let types = [bound.clone(), bound, data_type];
         fields.extend(WINDOW_COLUMNS.iter().zip(types).map(|(name, t)| (None, Arc::new(Field::new(*name, t, false)))));
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
-        Ok(WindowTvf { input, kind, time, processing_time, schema })
+        Ok(WindowTvf { input, kind, time, processing_time, whole, schema })
     }
 }
 
@@ -127,11 +130,12 @@ impl UserDefinedLogicalNodeCore for WindowTvf {
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let (time, input) = only(exprs, inputs)?;
         let Some(time) = time else { return datafusion_common::internal_err!("a window function lost its time") };
-        Self::try_new(input, self.kind, time, self.processing_time)
+        Self::try_new(input, self.kind, time, self.processing_time, self.whole)
     }
     fn necessary_children_exprs(&self, output: &[usize]) -> Option<Vec<Vec<usize>>> {
         let inputs = self.input.schema().fields().len();
-        Some(vec![output.iter().copied().filter(|i| *i < inputs).collect()])
+        let asked = || output.iter().copied().filter(|i| *i < inputs).collect();
+        Some(vec![if self.whole { (0..inputs).collect() } else { asked() }])
     }
 }
 

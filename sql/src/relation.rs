@@ -6,6 +6,7 @@ use crate::attribute;
 use crate::error::Fault;
 use crate::nodes::{WINDOW_COLUMNS, WindowKind, WindowTvf, extension};
 use crate::parser::dialect::TABLE_ARGUMENT;
+use crate::planner::side::late_sources;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion_expr::{Expr, LogicalPlan};
@@ -110,7 +111,8 @@ impl Call {
             let fault = Fault::invalid(self.span, format!("the table already has a column `{taken}`"));
             return Err(fault.remedy(format!("select the columns you need in a subquery and rename `{taken}`")).into());
         }
-        Ok(extension(WindowTvf::try_new(input, kind, time, processing_time)?))
+        let whole = !processing_time && !late_sources(&input).is_empty();
+        Ok(extension(WindowTvf::try_new(input, kind, time, processing_time, whole)?))
     }
 
     /// `TABLE t` or `TABLE (query)`.

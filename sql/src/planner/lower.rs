@@ -7,10 +7,11 @@
 //! - LO1 an expression that costs anything is computed once per row: before it would be written out twice, it becomes a column.
 //! - LO2 a volatile expression is never written out twice.
 
-use super::refuse;
 use super::stream::{StreamId, StreamNode, StreamOp, Streams, TableRef, column, lineage_of, mix, place, places};
+use super::window::name_of;
+use super::{refuse, side};
 use crate::attribute::{Attribute, PROCTIME};
-use crate::catalog::Relation;
+use crate::catalog::{Relation, Table};
 use crate::error::{Fault, Result};
 use crate::fault;
 use crate::nodes::{Rowtime, WINDOW_COLUMNS, WindowKind, WindowTvf, downcast};
@@ -20,6 +21,7 @@ use datafusion_common::{Column, DFSchema};
 use datafusion_expr::logical_plan::TableScan;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion_sql::sqlparser::tokenizer::Span;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_engine::key::hash_text;
 
@@ -39,9 +41,12 @@ pub(crate) struct Pending {
 #[derive(Clone, Debug)]
 pub(crate) struct PendingWindow {
     pub(crate) kind: WindowKind,
-    /// Over the base's columns.
+    /// Over the base's columns, and what it is called.
     pub(crate) time: Expr,
+    pub(crate) time_name: String,
     pub(crate) processing_time: bool,
+    /// The table that takes the late rows, and its columns over the base's.
+    pub(crate) late: Option<(TableRef, Vec<Expr>)>,
     /// What was asked of the window's bounds: applied to what comes out.
     pub(crate) predicates: Vec<Expr>,
 }
@@ -65,6 +70,8 @@ fn mentions_window(expr: &Expr) -> bool {
 /// Lowers plans into `streams`.
 pub(crate) struct Lower<'a> {
     pub(crate) streams: &'a mut Streams,
+    /// All tables, for what options name.
+    pub(crate) tables: &'a BTreeMap<String, Arc<Table>>,
     /// The statement, for faults that know no better place.
     pub(crate) span: Span,
 }
@@ -307,15 +314,28 @@ impl Lower<'_> {
         let names: Vec<String> = window.input.schema().fields().iter().map(|f| f.name().clone()).collect();
         // A filter below the window function may have asked for the bounds of another window: those must be columns first.
         let mut input = if input.window.is_some() { self.settle(input, &names)? } else { input };
-        let time = over_base(&bare(&window.time), window.input.schema(), &input.outputs)?;
+        let written = bare(&window.time);
+        let time = over_base(&written, window.input.schema(), &input.outputs)?;
+        let late = match side::late_target(window, self.tables)? {
+            Some((table, columns)) => {
+                let exprs = columns.iter().filter_map(|i| input.outputs.get(*i).cloned()).collect();
+                Some((TableRef(table), exprs))
+            }
+            None => None,
+        };
         input.outputs.extend((0..WINDOW_COLUMNS.len()).map(window_column));
         input.attributes.extend(
             (0..WINDOW_COLUMNS.len())
                 .map(|place| Some(Attribute::Window { place, processing_time: window.processing_time })),
         );
-        let pending =
-            PendingWindow { kind: window.kind, time, processing_time: window.processing_time, predicates: vec![] };
-        input.window = Some(pending);
+        input.window = Some(PendingWindow {
+            kind: window.kind,
+            time,
+            time_name: name_of(&written),
+            processing_time: window.processing_time,
+            late,
+            predicates: vec![],
+        });
         Ok(input)
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn inserts(all: &[BoundInsert], tables: BTreeMap<String, Arc<Table>>,
     let mut sinks: Vec<SinkPlan> = vec![];
     for insert in all {
         let schema = written_schema(&insert.table);
-        let id = lower_exact(&mut streams, &insert.plan, &schema, insert.span)?;
+        let id = lower_exact(&mut streams, &tables, &insert.plan, &schema, insert.span)?;
         let same = |s: &&mut SinkPlan| matches!(&s.target, Target::Table(t) if Arc::ptr_eq(t, &insert.table));
         match sinks.iter_mut().find(same) {
             Some(sink) => sink.inputs.push(id),
@@ -84,13 +84,19 @@ pub(crate) fn select(plan: &LogicalPlan, tables: BTreeMap<String, Arc<Table>>, s
     let types = plan.schema().fields().iter().map(|f| f.data_type().clone());
     let fields: Vec<Field> = unique_names(&names).into_iter().zip(types).map(|(n, t)| Field::new(n, t, true)).collect();
     let schema = Arc::new(Schema::new(fields));
-    let id = lower_exact(&mut streams, plan, &schema, span)?;
+    let id = lower_exact(&mut streams, &tables, plan, &schema, span)?;
     let sinks = vec![SinkPlan { target: Target::Terminal, inputs: vec![id], schema }];
     Ok(finish(streams, sinks, tables, span))
 }
 
-fn lower_exact(streams: &mut Streams, plan: &LogicalPlan, schema: &SchemaRef, span: Span) -> Result<StreamId> {
-    let mut lower = Lower { streams, span };
+fn lower_exact(
+    streams: &mut Streams,
+    tables: &BTreeMap<String, Arc<Table>>,
+    plan: &LogicalPlan,
+    schema: &SchemaRef,
+    span: Span,
+) -> Result<StreamId> {
+    let mut lower = Lower { streams, tables, span };
     let pending = lower.plan(plan)?;
     lower.calc(pending, &[], Some(schema))
 }

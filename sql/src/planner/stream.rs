@@ -64,6 +64,14 @@ pub(crate) struct WindowSpec {
     /// Input columns.
     pub(crate) keys: Vec<usize>,
     pub(crate) aggregates: Vec<AggregateSpec>,
+    pub(crate) late: Option<Late>,
+}
+
+/// The table that takes the late rows, and for each of its written columns the input column.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Late {
+    pub(crate) table: TableRef,
+    pub(crate) columns: Vec<usize>,
 }
 
 /// Where a row's windows come from.

@@ -4,8 +4,8 @@
 //! of another window aggregate and carry its bounds (*attached*).
 
 use super::lower::{Lower, Pending, bare, over_base, window_place};
-use super::refuse;
-use super::stream::{AggregateSpec, StreamNode, StreamOp, WindowSpec, Windows, column, mix};
+use super::stream::{AggregateSpec, Late, StreamNode, StreamOp, WindowSpec, Windows, column, mix};
+use super::{refuse, written_schema};
 use crate::aggregate::AggregateKind;
 use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
@@ -83,7 +83,16 @@ impl Lower<'_> {
             let data_type = aggregate.schema.field(aggregate.group_expr.len() + i).data_type().clone();
             aggregates.push(self.call(expr, data_type, &input, &schema, &mut inputs)?);
         }
-        self.window_node(input, inputs, WindowSpec { windows, keys, aggregates }, &groups, aggregate)
+        let late = input.window.as_ref().and_then(|w| w.late.as_ref()).map(|(table, exprs)| Late {
+            table: table.clone(),
+            columns: written_schema(&table.0)
+                .fields()
+                .iter()
+                .zip(exprs)
+                .map(|(f, e)| inputs.place(e.clone(), f.name()))
+                .collect(),
+        });
+        self.window_node(input, inputs, WindowSpec { windows, keys, aggregates, late }, &groups, aggregate)
     }
 
     /// Where the windows come from, with the columns that say so.
@@ -98,7 +107,9 @@ impl Lower<'_> {
         if let Some(window) = &input.window {
             return Ok(match window.processing_time {
                 true => Windows::ProcessingTime { kind: window.kind },
-                false => Windows::EventTime { kind: window.kind, time: inputs.place(window.time.clone(), "rowtime") },
+                false => {
+                    Windows::EventTime { kind: window.kind, time: inputs.place(window.time.clone(), &window.time_name) }
+                }
             });
         }
         let mut bound = |wanted: usize| -> Result<usize> {
@@ -224,7 +235,7 @@ impl Lower<'_> {
 }
 
 /// What an expression's column is called: a plain column keeps its name.
-fn name_of(expr: &Expr) -> String {
+pub(super) fn name_of(expr: &Expr) -> String {
     match bare(expr) {
         Expr::Column(c) => c.name,
         other => other.schema_name().to_string(),

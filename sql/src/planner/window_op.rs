@@ -1,7 +1,6 @@
 //! Window aggregates as operators of the graph: in two phases around the hash edge where the operator can, else in one behind it.
 
 use super::physical::{Emit, Made, compile, short};
-use super::side::late_table_below;
 use super::stream::{AggregateSpec, StreamNode, StreamOp, Streams, WindowSpec, Windows};
 use crate::aggregate::AggregateKind;
 use crate::error::{Fault, Result};
@@ -45,8 +44,7 @@ pub(crate) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &WindowSpec) ->
     let id = format!("window-{:08x}", short(node.rows));
     let label = format!("window aggregate {kind}");
     // Late rows are routed as they came in: only the one-phase operator sees them so at all times.
-    let routes_late = node.inputs.iter().any(|i| late_table_below(emit.streams, *i).is_some());
-    if !operator.splits() || routes_late {
+    if !operator.splits() || spec.late.is_some() {
         let kind = NodeKind::Operator(operator.one_phase());
         let edges = input.edges(&Partitioning::Hash(key_columns));
         let spec = NodeSpec::new(emit.id(id), label, kind, edges).signature(signature);

@@ -195,16 +195,26 @@ fn guards_become_case() {
 
 #[test]
 fn late_and_bad_rows_have_tables() {
-    let sides = "CREATE TABLE late (a BIGINT, why STRING) WITH ('connector' = 'any');
-                 CREATE TABLE bad (source STRING, raw BYTES) WITH ('connector' = 'any');
-                 CREATE TABLE k (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH
-                   ('connector' = 'any', 'late.table' = 'late', 'bad-record.table' = 'bad');";
+    let sides = |late: &str| {
+        format!(
+            "CREATE TABLE late ({late}) WITH ('connector' = 'any');
+             CREATE TABLE bad (source STRING, raw BYTES) WITH ('connector' = 'any');
+             CREATE TABLE k (a BIGINT, b STRING, ts TIMESTAMP(3), twice AS a * 2, WATERMARK FOR ts AS ts) WITH
+               ('connector' = 'any', 'late.table' = 'late', 'bad-record.table' = 'bad');"
+        )
+    };
     let window = "SELECT a, count(*) FROM TABLE(TUMBLE(TABLE k, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY a, window_start, window_end";
-    let mut found = ids(&format!("{sides}{window}"));
+    let mut found = ids(&format!("{}{window}", sides("b STRING, ts TIMESTAMP(3), twice BIGINT")));
     found.sort();
     assert_eq!(found.iter().filter(|i| *i == "side").count(), 2, "{found:?}");
     assert_eq!(found.iter().filter(|i| *i == "sink").count(), 2, "{found:?}");
     assert_eq!(found.iter().filter(|i| *i == "window").count(), 1, "one phase: {found:?}");
+    for (late, reason) in [("a BIGINT, why STRING", "a column `why`"), ("a INT", "the rows have `a BIGINT`")] {
+        let e = compiled(&format!("{}{window}", sides(late))).err().unwrap();
+        assert!(e.reason().contains(reason), "{e}");
+        assert_eq!(e.remedy(), Some("give it columns out of (a BIGINT, b STRING, ts TIMESTAMP(3), twice BIGINT)"));
+        assert_eq!(e.position().unwrap().line, 9, "{e}");
+    }
     let missing = compiled(
         "CREATE TABLE k (a BIGINT) WITH ('connector' = 'any', 'bad-record.table' = 'nowhere'); SELECT a FROM k",
     );

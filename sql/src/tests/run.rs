@@ -14,10 +14,11 @@ use thalweg_engine::job::{Job, JobOptions};
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 
-/// The table `t` holds `a, ts`; everything that is written lands in one table.
+/// The table `t` holds `a, ts`; what is inserted and what is printed lands in a table each.
 struct Memory {
     rows: Vec<(i64, i64)>,
-    out: MemoryTable,
+    printed: MemoryTable,
+    inserted: MemoryTable,
 }
 
 impl Connectors for Memory {
@@ -37,25 +38,28 @@ impl Connectors for Memory {
         Ok(Arc::new(MemorySource::new(schema, vec![vec![Batch::new(rows)]])))
     }
     fn sink(&self, _: &TableSpec<'_>, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
-        Ok(Arc::new(self.out.clone()))
+        Ok(Arc::new(self.inserted.clone()))
     }
     fn terminal(&self, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
-        Ok(Arc::new(self.out.clone()))
+        Ok(Arc::new(self.printed.clone()))
     }
 }
 
 /// The rows of the only job, as sorted lines.
 fn run(query: &str, rows: &[(i64, i64)], parallelism: u32) -> Vec<String> {
-    let memory = Memory { rows: rows.to_vec(), out: MemoryTable::new() };
     let table = "CREATE TABLE t (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) WITH ('connector' = 'm');";
+    run_with(table, query, rows, JobOptions { parallelism, ..JobOptions::default() })
+}
+
+fn run_with(table: &str, query: &str, rows: &[(i64, i64)], options: JobOptions) -> Vec<String> {
+    let memory = Memory { rows: rows.to_vec(), printed: MemoryTable::new(), inserted: MemoryTable::new() };
     let program =
         compile(&format!("{table}{query}"), &BTreeMap::new(), &AnyConnector, &memory).unwrap_or_else(|e| panic!("{e}"));
     let job = program.jobs().next().unwrap();
-    let options = JobOptions { parallelism, ..JobOptions::default() };
     let outcome = Job::start(&job.graph, options, None).unwrap().wait();
     assert!(outcome.error.is_none(), "{query}: {:?}", outcome.error);
     let mut lines = vec![];
-    for batch in memory.out.rows() {
+    for batch in memory.printed.rows().into_iter().chain(memory.inserted.rows()) {
         let columns = batch.columns().columns();
         for row in 0..batch.num_rows() {
             lines.push(columns.iter().map(|c| array_value_to_string(c, row).unwrap()).collect::<Vec<_>>().join(" "));
@@ -104,4 +108,26 @@ fn queries_give_their_rows() {
             assert_eq!(run(query, ROWS, parallelism), rows, "{query} at {parallelism}");
         }
     }
+}
+
+#[test]
+fn late_rows_are_written_as_they_came_in() {
+    let table = "CREATE TABLE late (ts TIMESTAMP(3), a BIGINT) WITH ('connector' = 'm');
+                 CREATE TABLE t (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'm', 'late.table' = 'late');";
+    let rows = [(1, 500), (2, 1_500), (3, 900), (4, 1_600), (5, -7), (6, 1_000)];
+    // Of the view's rows the computed column, under the name that the view gives it.
+    let view = "CREATE TABLE late (d BIGINT) WITH ('connector' = 'm');
+                CREATE TABLE t (a BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'm', 'late.table' = 'late');
+                CREATE VIEW v AS SELECT a * 10 AS d, ts AS at FROM t;";
+    let query = |t: &str, time: &str| {
+        format!(
+            "SELECT count(*) AS n FROM TABLE(TUMBLE(TABLE {t}, DESCRIPTOR({time}), INTERVAL '1' SECOND))
+             GROUP BY window_start, window_end"
+        )
+    };
+    // A barrier, and with it the watermark, after every row.
+    let options = || JobOptions { batch_rows: 1, force_epochs: true, epoch_max_bytes: 1, ..JobOptions::default() };
+    let out = run_with(table, &query("t", "ts"), &rows, options());
+    assert_eq!(out, ["1", "1969-12-31T23:59:59.993 5", "1970-01-01T00:00:00.900 3", "3"]);
+    assert_eq!(run_with(view, &query("v", "at"), &rows, options()), ["1", "3", "30", "50"]);
 }
