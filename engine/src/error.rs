@@ -1,6 +1,7 @@
 //! The one error of the runtime, its operators and its connectors. The kind says what the reader must do, `retry` whether a
 //! restart can help; the restart policy reads only those two. The task that failed is added once, by the task.
 
+use arrow::error::ArrowError;
 use std::fmt;
 
 /// What the reader of an error must do.
@@ -118,23 +119,56 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-impl From<arrow::error::ArrowError> for Error {
+impl From<ArrowError> for Error {
+    fn from(e: ArrowError) -> Self {
+        Error::from(&e)
+    }
+}
+
+impl From<&ArrowError> for Error {
     /// Kernels fail on data (division by zero, overflow, a cast) or on our misuse; the former is what users meet.
-    fn from(e: arrow::error::ArrowError) -> Self {
-        use arrow::error::ArrowError as A;
+    fn from(e: &ArrowError) -> Self {
+        use ArrowError as A;
         match e {
-            A::DivideByZero | A::ArithmeticOverflow(_) | A::CastError(_) | A::ComputeError(_) | A::ParseError(_) => {
-                Error::user(e.to_string())
+            A::DivideByZero => Error::user(
+                "division by zero; write x / NULLIF(y, 0), which gives NULL, or CASE WHEN y <> 0 THEN x / y END",
+            ),
+            A::ArithmeticOverflow(text) => {
+                Error::user(format!("{}; cast the operands to a wider type", lower_first(text)))
             }
+            A::CastError(text) | A::ParseError(text) => {
+                Error::user(format!("{}; TRY_CAST gives NULL instead", lower_first(text)))
+            }
+            A::ComputeError(text) => Error::user(lower_first(text)),
+            A::InvalidArgumentError(text) => Error::internal(lower_first(text)),
             A::IoError(..) => Error::external(e.to_string()),
             other => Error::internal(other.to_string()),
         }
     }
 }
 
+/// A foreign message as a fragment: its first letter in lower case, unless its first word has more upper-case letters.
+pub fn lower_first(message: &str) -> String {
+    let mut letters = message.chars();
+    let Some(first) = letters.next() else { return String::new() };
+    let name = message.chars().take_while(|c| c.is_alphanumeric() || *c == '_').skip(1).any(char::is_uppercase);
+    if name { message.to_owned() } else { first.to_lowercase().chain(letters).collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_messages_become_fragments_without_spoiling_names() {
+        let cases =
+            [("Overflow at 1", "overflow at 1"), ("FLOOR takes 1", "FLOOR takes 1"), ("Élan", "élan"), ("", "")];
+        for (message, fragment) in cases {
+            assert_eq!(lower_first(message), fragment);
+        }
+        let divided = Error::from(ArrowError::DivideByZero);
+        assert!(divided.kind() == ErrorKind::User && divided.message().contains("NULLIF"), "{divided}");
+    }
 
     #[test]
     fn the_first_task_stays_and_context_goes_in_front() {

@@ -13,7 +13,7 @@ use datafusion_expr::ColumnarValue;
 use datafusion_physical_expr::PhysicalExpr;
 use std::fmt;
 use std::sync::Arc;
-use thalweg_engine::{Error, Result};
+use thalweg_engine::{Error, ErrorKind, Result};
 
 /// An expression that can be evaluated on a batch; columns are found by index.
 pub type Expr = Arc<dyn PhysicalExpr>;
@@ -23,7 +23,11 @@ pub fn error(e: &DataFusionError) -> Error {
     match e.find_root() {
         DataFusionError::Internal(text) => Error::internal(text.clone()),
         DataFusionError::ArrowError(e, _) if is_internal(e) => Error::internal(e.to_string()),
-        DataFusionError::ArrowError(e, _) => Error::user(e.to_string()),
+        DataFusionError::ArrowError(e, _) => match Error::from(e.as_ref()) {
+            e if e.kind() == ErrorKind::Internal => Error::user(e.message()),
+            e => e,
+        },
+        DataFusionError::Execution(text) => Error::user(text.clone()),
         other => Error::user(other.to_string()),
     }
 }
@@ -91,7 +95,6 @@ pub fn select(predicate: &Expr, rows: &RecordBatch) -> Result<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use thalweg_engine::ErrorKind;
 
     #[test]
     fn errors_of_the_data_are_the_users_and_others_are_not() {
@@ -99,6 +102,8 @@ mod tests {
         assert_eq!(kind(DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None)), ErrorKind::User);
         assert_eq!(kind(DataFusionError::Execution("bad cast".into())), ErrorKind::User);
         assert_eq!(kind(DataFusionError::Internal("lost".into())), ErrorKind::Internal);
+        let divided = error(&DataFusionError::ArrowError(Box::new(ArrowError::DivideByZero), None)).to_string();
+        assert!(divided.starts_with("division by zero; write "), "{divided}");
         let inner = DataFusionError::Execution("x".into());
         assert!(!error(&DataFusionError::Context("outer".into(), Box::new(inner))).retry());
     }

@@ -9,6 +9,7 @@ use crate::suggest::closest;
 use crate::text::SourceText;
 use datafusion_common::{Column, DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
+use thalweg_engine::error::lower_first;
 
 /// The fault that a DataFusion error is; its place may still be unknown.
 pub(crate) fn of(error: DataFusionError) -> Fault {
@@ -105,8 +106,7 @@ fn tidy(message: &str) -> String {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut letters = line.trim_end_matches('.').chars().take(REASON_CHARS);
-    letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect()
+    lower_first(&line.trim_end_matches('.').chars().take(REASON_CHARS).collect::<String>())
 }
 
 fn of_text(message: &str) -> Fault {

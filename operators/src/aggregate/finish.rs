@@ -9,7 +9,8 @@ use super::{Aggregate, Function};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Float64Type, Int64Type, MAX_DECIMAL128_FOR_EACH_PRECISION,
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Float64Type, Int64Type,
+    MAX_DECIMAL128_FOR_EACH_PRECISION,
 };
 use std::sync::Arc;
 use thalweg_engine::{Error, Result};
@@ -76,7 +77,7 @@ fn sum(input: &DataType, state: &[ArrayRef], there: NullBuffer, out: &DataType) 
             let sums: ArrayRef = Arc::new(Float64Array::try_new(float_sums(sum, low)?.into(), Some(there))?);
             cast(&sums, out)
         }
-        [sum] => exact(wides(sum)?.to_vec(), scale_of(input), there, out, "sum"),
+        [sum] => exact(wides(sum)?.to_vec(), scale_of(input), there, out, "SUM"),
         _ => Err(wrong()),
     }
 }
@@ -84,7 +85,12 @@ fn sum(input: &DataType, state: &[ArrayRef], there: NullBuffer, out: &DataType) 
 /// Numbers of the given scale as `out`; NULL where `there` says so.
 fn exact(values: Vec<i128>, scale: i8, there: NullBuffer, out: &DataType, what: &str) -> Result<ArrayRef> {
     let too_big = |v: i128| {
-        Error::user(format!("{what} {v} (scale {scale}) does not fit into {out}; cast the argument to a wider type"))
+        let number = Decimal128Type::format_decimal(v, DECIMAL128_MAX_PRECISION, scale);
+        let wider = if out.is_integer() && *out != DataType::Int64 { "BIGINT" } else { "DECIMAL(38, 0)" };
+        Error::user(format!(
+            "{what} {number} does not fit into {}; write {what}(CAST(x AS {wider}))",
+            value::sql_name(out)
+        ))
     };
     let live = || values.iter().zip(there.iter()).filter(|(_, there)| *there).map(|(v, _)| *v);
     match out {
@@ -101,7 +107,8 @@ fn exact(values: Vec<i128>, scale: i8, there: NullBuffer, out: &DataType, what: 
             value::store(Loaded::Float(floats), Some(there), out)
         }
         _ if scale == 0 && out.is_integer() && *out != DataType::UInt64 => {
-            if let Some(v) = live().find(|v| i64::try_from(*v).is_err()) {
+            let bits = out.primitive_width().map_or(64, |bytes| 8 * bytes as u32 - 1);
+            if let Some(v) = live().find(|v| (v >> bits.min(63)) != 0 && (v >> bits.min(63)) != -1) {
                 return Err(too_big(v));
             }
             let ints: Vec<i64> = values.iter().map(|v| i64::try_from(*v).unwrap_or_default()).collect();
@@ -132,15 +139,20 @@ fn average(input: &DataType, state: &[ArrayRef], n: &[i64], there: NullBuffer, o
             let factor = 10i128.checked_pow(shift);
             let mean = |(s, n): (&i128, &i64)| {
                 let scaled = factor.and_then(|f| s.checked_mul(f));
-                let text = || Error::user(format!("the average of {n} values with sum {s} does not fit into {out}"));
+                let text = || {
+                    Error::user(format!(
+                        "the average of {n} values with sum {s} does not fit into {}; write AVG(CAST(x AS DOUBLE))",
+                        value::sql_name(out)
+                    ))
+                };
                 scaled.map(|s| half_up(s, i128::from(divisor(*n)))).ok_or_else(text)
             };
             let means = wides(sum)?.iter().zip(n).map(mean).collect::<Result<Vec<_>>>()?;
-            exact(means, *to, there, out, "average")
+            exact(means, *to, there, out, "AVG")
         }
         ([sum], _) => {
             let means = wides(sum)?.iter().zip(n).map(|(s, n)| s / i128::from(divisor(*n))).collect();
-            exact(means, scale_of(input), there, out, "average")
+            exact(means, scale_of(input), there, out, "AVG")
         }
         _ => Err(wrong()),
     }
@@ -187,7 +199,18 @@ mod tests {
         assert_eq!(run(Function::Sum, big, 2, DataType::Int64).unwrap().as_primitive::<Int64Type>().value(0), i64::MAX);
         let e = run(Function::Sum, big + 1, 2, DataType::Int64).unwrap_err();
         assert_eq!(e.kind(), thalweg_engine::ErrorKind::User);
-        assert!(run(Function::Sum, 100_000, 2, DataType::Decimal128(5, 0)).is_err());
+        assert_eq!(
+            e.message(),
+            "SUM 9223372036854775808 does not fit into BIGINT; write SUM(CAST(x AS DECIMAL(38, 0)))"
+        );
+        let message = |sum, out| run(Function::Sum, sum, 2, out).unwrap_err().message().to_owned();
+        assert_eq!(
+            message(1 << 31, DataType::Int32),
+            "SUM 2147483648 does not fit into INT; write SUM(CAST(x AS BIGINT))"
+        );
+        assert_eq!(message(-129, DataType::Int8), "SUM -129 does not fit into TINYINT; write SUM(CAST(x AS BIGINT))");
+        assert!(run(Function::Sum, -(1 << 31), 2, DataType::Int32).is_ok());
+        assert!(message(100_000, DataType::Decimal128(5, 0)).contains("DECIMAL(5, 0)"));
         assert!(run(Function::Sum, big, 0, DataType::Int64).unwrap().is_null(0));
     }
 

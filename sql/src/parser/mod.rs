@@ -22,6 +22,7 @@ use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 use dialect::StreamDialect;
 use statement::{Insert, Statement, StatementKind};
+use thalweg_engine::error::lower_first;
 
 /// sqlparser's parser: the reader of tokens that everything here shares.
 pub(crate) type Tokens<'a> = Parser<'a>;
@@ -30,7 +31,7 @@ pub(crate) type Tokens<'a> = Parser<'a>;
 pub(crate) fn parse(text: &str) -> Result<Vec<Statement>> {
     let dialect = StreamDialect;
     let mut tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|e| {
-        let fault = Fault::syntax(point(e.location), e.message.to_lowercase());
+        let fault = Fault::syntax(point(e.location), lower_first(&e.message));
         fault.remedy("close every quote and comment, and quote names with backticks")
     })?;
     tokens = rewrite(tokens);
@@ -357,9 +358,7 @@ fn split_place(message: &str) -> Option<(&str, u64, u64)> {
 }
 
 fn syntax_fault(span: Span, message: &str) -> Fault {
-    // Only the first letter: what follows may quote the user.
-    let mut letters = message.chars();
-    let reason: String = letters.next().into_iter().flat_map(char::to_lowercase).chain(letters).collect();
+    let reason = lower_first(message);
     let fault = Fault::syntax(span, reason.replacen("expected: ", "expected ", 1).replacen(", found: ", ", found ", 1));
     match message.ends_with("found: EOF") {
         true => fault.remedy("the statement is not complete: look for a missing `)` or word before this place"),
