@@ -6,6 +6,7 @@ mod builtin;
 pub mod datagen;
 pub mod filesystem;
 pub mod format;
+mod interleaved;
 pub mod kafka;
 pub mod memory;
 pub mod nexmark;

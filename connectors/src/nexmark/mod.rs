@@ -13,7 +13,7 @@
 //! | `texts` | names, cities, random strings and URLs |
 //! | `schema` | the wide row, and the columns of it that somebody reads |
 //! | `generator` | slices of events to record batches |
-//! | `source` | the `nexmark` source: splits, readers, the limit of rows per second |
+//! | `source` | the `nexmark` source |
 
 mod config;
 mod dice;
@@ -23,13 +23,8 @@ mod schema;
 mod source;
 mod texts;
 
+pub use crate::interleaved::SPLITS;
 pub use config::{ConfigError, MAX_EVENTS, NexmarkConfig, OPTIONS};
 pub use generator::{Generator, Slice};
 pub use schema::{Projection, wide_schema};
 pub use source::NexmarkSource;
-
-/// Into how many splits a Nexmark table is divided: split `s` holds the events `s`, `s + 64`, `s + 128`, ..
-///
-/// The number is fixed for the table, so that a checkpoint can be resumed at any parallelism, and the runs are interleaved event
-/// by event, so that readers advance together in event time.
-pub const SPLITS: u64 = 64;

@@ -1,4 +1,4 @@
-//! Tests of the Nexmark source: the same rows at every parallelism and after every restore, and the limit of rows per second.
+//! Tests of the Nexmark source: the same rows at every parallelism and after every restore.
 
 use super::super::wide_schema;
 use super::*;
@@ -6,8 +6,10 @@ use arrow::array::AsArray;
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Field, Int64Type, Schema};
 use std::collections::HashMap;
+use std::sync::Arc;
 use thalweg_engine::message::Waker;
 use thalweg_engine::operator::Subtask;
+use thalweg_engine::source::{Assignment, Fact, Poll, Position, ReaderContext, Split, SplitId};
 
 fn config(events_num: u64) -> NexmarkConfig {
     NexmarkConfig { events_num, ..NexmarkConfig::default() }
@@ -110,71 +112,6 @@ fn rows_are_the_same_at_every_parallelism_and_after_every_restore() {
             assert_eq!(whole(&rows, &wide_schema()), expected, "{first} then {second}, {max_rows} rows");
         }
     }
-}
-
-#[test]
-fn splits_of_a_reader_advance_together() {
-    let source = NexmarkSource::new(config(0), wide_schema()).unwrap();
-    assert!(!source.bounded());
-    let mut readers = readers(&source, &Clock::fake(0), 2, &HashMap::new());
-    for _ in 0..200 {
-        readers.iter_mut().for_each(|reader| drop(reader.poll(10).unwrap()));
-        for reader in &readers {
-            let next: Vec<u64> = reader.positions().iter().filter_map(|(_, position)| position.0.as_u64()).collect();
-            assert_eq!(next.len(), 32);
-            assert!(next.iter().max().unwrap() - next.iter().min().unwrap() <= 11 * SPLITS);
-        }
-    }
-}
-
-#[test]
-fn the_limit_holds_for_the_whole_table() {
-    let limit = 5_000;
-    let settings = NexmarkConfig { rows_per_second: limit, ..config(0) };
-    let source = NexmarkSource::new(settings, wide_schema()).unwrap();
-    for parallelism in [1, 3] {
-        let clock = Clock::fake(0);
-        let mut readers = readers(&source, &clock, parallelism, &HashMap::new());
-        let mut total = 0;
-        let mut drain = |readers: &mut Vec<Box<dyn SourceReader>>| {
-            for reader in readers {
-                loop {
-                    match reader.poll(8_192).unwrap() {
-                        Poll::Batch { batch, .. } => total += batch.num_rows() as u64,
-                        Poll::Idle { until } => {
-                            assert!(until.unwrap() > clock.now() && until.unwrap() <= clock.now() + TICK * 2);
-                            break;
-                        }
-                        other => panic!("{other:?}"),
-                    }
-                }
-            }
-            total
-        };
-        drain(&mut readers);
-        for second in 1..=4 {
-            for _ in 0..1_000 {
-                clock.advance(Duration::from_millis(1));
-                drain(&mut readers);
-            }
-            let given = drain(&mut readers);
-            assert!(given.abs_diff(limit * second) <= limit / 50, "{given} rows after {second} s");
-        }
-        // Ten seconds without a poll are made good for at most by one second of rows.
-        let before = drain(&mut readers);
-        clock.advance(Duration::from_secs(10));
-        let after = drain(&mut readers);
-        assert!(after - before <= limit, "{} rows at once", after - before);
-    }
-}
-
-#[test]
-fn one_row_a_minute_waits_for_its_moment() {
-    let pace = Pace { start: Duration::from_secs(5), first: 100, rows_per_second: 1 };
-    assert_eq!(pace.moment(100), Duration::from_secs(6));
-    assert_eq!((pace.due(Duration::from_millis(5_999)), pace.due(Duration::from_secs(6))), (100, 101));
-    assert!(pace.moment(u64::MAX) > Duration::from_secs(1 << 32));
-    assert_eq!(Pace { rows_per_second: u64::MAX, ..pace }.due(Duration::MAX), u64::MAX);
 }
 
 #[test]
