@@ -211,7 +211,8 @@ impl fmt::Display for Options {
 
 /// Whether the value of this option must not be shown.
 pub fn is_secret(key: &str) -> bool {
-    const WORDS: [&str; 7] = ["password", "passphrase", "secret", "token", "credential", "jaas.config", "private.key"];
+    // `pasw`: a misspelled name is refused with its line, and the value in it is still a secret.
+    const WORDS: [&str; 8] = ["pass", "pasw", "pwd", "secret", "token", "credential", "jaas.config", "private.key"];
     let key = key.to_ascii_lowercase();
     key.ends_with("ssl.key.pem") || WORDS.iter().any(|w| key.contains(w))
 }

@@ -57,10 +57,21 @@ struct Inner {
 
 /// Longer lines are cut around the caret, in characters.
 const SHOWN_CHARS: usize = 160;
+/// Longer reasons and remedies are cut, in characters: they quote the text, and a name in it may have any length.
+const REASON_CHARS: usize = 1_000;
+
+/// The beginning of a text that may be very long.
+fn clipped(text: String) -> String {
+    match text.char_indices().nth(REASON_CHARS) {
+        Some((at, _)) => format!("{}..", &text[..at]),
+        None => text,
+    }
+}
 
 impl SqlError {
     pub(crate) fn new(fault: Fault, position: Option<Position>, line: Option<(String, usize)>) -> SqlError {
         let Fault { kind, reason, remedy, .. } = fault;
+        let (reason, remedy) = (clipped(reason), remedy.map(clipped));
         SqlError(Box::new(Inner { kind, position, line, reason, remedy }))
     }
 

@@ -102,6 +102,10 @@ fn tidy(message: &str) -> String {
         "Execution error: ",
         "type_coercion",
         "\ncaused by\n",
+        "Arrow error: ",
+        "Parser error: ",
+        "Cast error: ",
+        "Invalid argument error: ",
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }

@@ -24,6 +24,7 @@ mod parser;
 mod planner;
 mod program;
 mod relation;
+mod secret;
 mod size;
 mod stack;
 pub mod suggest;

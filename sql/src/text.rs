@@ -7,6 +7,7 @@
 //! - T2 `${..}` is replaced everywhere, in strings and comments too, once: values are not expanded again.
 
 use crate::error::{Fault, Position, SqlError};
+use crate::secret;
 use crate::suggest::closest;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 use std::collections::BTreeMap;
@@ -101,7 +102,11 @@ impl SourceText {
 
     fn error_at_original(&self, at: usize, chars: usize, fault: Fault) -> SqlError {
         let line_start = self.original[..at].rfind('\n').map_or(0, |i| i + 1);
-        let line = self.original[line_start..].lines().next().unwrap_or_default().to_owned();
+        let shown = secret::hidden(&self.original);
+        let line = shown.get(line_start..).and_then(|s| s.lines().next()).unwrap_or_default().to_owned();
+        let reason = secret::without(&self.expanded, fault.reason);
+        let remedy = fault.remedy.map(|r| secret::without(&self.expanded, r));
+        let fault = Fault { reason, remedy, ..fault };
         SqlError::new(fault, Some(self.original_position(at)), Some((line, chars)))
     }
 

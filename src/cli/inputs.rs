@@ -33,7 +33,11 @@ pub(crate) fn read(arguments: &ProgramArguments) -> Result<Input, Failure> {
     } else {
         std::fs::File::open(&arguments.file).map_err(|e| e.to_string()).and_then(|f| read_text(f, PROGRAM_BYTES))
     };
-    let text = text.map_err(|e| Failure::refused(format!("read `{name}`: {e}")))?;
+    let mut text = text.map_err(|e| Failure::refused(format!("read `{name}`: {e}")))?;
+    // Some editors mark UTF-8 with it; it is no part of the text, and columns are counted without it.
+    if text.starts_with('\u{feff}') {
+        text.remove(0);
+    }
     Ok(Input { name, text, defines, settings })
 }
 

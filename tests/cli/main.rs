@@ -5,6 +5,7 @@
 mod bench;
 mod binary;
 mod examples;
+mod hostile;
 mod planning;
 mod refusals;
 mod run;

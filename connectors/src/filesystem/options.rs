@@ -103,6 +103,13 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
+/// Why a text is no expression; the library draws a picture of several lines, with the reason on the last.
+fn regex_reason(e: &regex::Error) -> String {
+    let text = e.to_string();
+    let reason = text.lines().last().unwrap_or_default();
+    reason.strip_prefix("error: ").unwrap_or(reason).to_owned()
+}
+
 /// The form of the files.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum FileFormat {
@@ -195,9 +202,9 @@ impl FileOptions {
             return Err(OptionError::at("path", text).remedy("write a path, with `file://` in front or not"));
         }
         let pattern = o.raw("source.path.regex-pattern").map(|p| regex::Regex::new(&format!("^(?:{p})$")));
-        let pattern = pattern
-            .transpose()
-            .map_err(|e| OptionError::at("source.path.regex-pattern", format!("no expression: {e}")))?;
+        let pattern = pattern.transpose().map_err(|e| {
+            OptionError::at("source.path.regex-pattern", format!("no expression: {}", regex_reason(&e)))
+        })?;
         let limit = o.bytes("source.max-line-bytes")?.unwrap_or(DEFAULT_MAX_LINE_BYTES as u64);
         if !(1..=1 << 30).contains(&limit) {
             return Err(OptionError::at(

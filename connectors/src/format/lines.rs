@@ -150,7 +150,8 @@ impl LineSplitter {
             if end - start > self.max_line_bytes {
                 let at = self.offset + *start as u64;
                 let limit = self.max_line_bytes;
-                return Err(Error::user(format!("line at byte {at} is longer than the limit of {limit} bytes")));
+                let text = format!("line at byte {at} is longer than the limit of {limit} bytes");
+                return Err(Error::user(format!("{text}; raise `source.max-line-bytes`")));
             }
         }
         Ok(())
@@ -208,9 +209,15 @@ mod tests {
     #[test]
     fn limits_and_open_quotes_are_errors_with_their_place() {
         let error = split(LineSplitter::new(4, 0), b"1234\n12345", 3).unwrap_err();
-        assert_eq!(error.message(), "line at byte 5 is longer than the limit of 4 bytes");
+        assert_eq!(
+            error.message(),
+            "line at byte 5 is longer than the limit of 4 bytes; raise `source.max-line-bytes`"
+        );
         let error = split(LineSplitter::new(4, 0), b"12345\n", 100).unwrap_err();
-        assert_eq!(error.message(), "line at byte 0 is longer than the limit of 4 bytes");
+        assert_eq!(
+            error.message(),
+            "line at byte 0 is longer than the limit of 4 bytes; raise `source.max-line-bytes`"
+        );
         assert!(split(LineSplitter::new(4, 0), b"1234\n1234", 100).is_ok());
         let error = split(LineSplitter::quoted(100, 0, b'"', b','), b"a\n\"b\nc\n", 3).unwrap_err();
         assert_eq!(error.message(), "record at byte 2 has a quote that is never closed");

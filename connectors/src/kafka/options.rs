@@ -268,6 +268,17 @@ fn partition_offset(item: &str) -> Option<(i32, i64)> {
     (partition >= 0 && offset >= 0).then_some((partition, offset))
 }
 
+/// An option that another one, `mode`, makes meaningless is a mistake, not a detail.
+fn only_with(o: &Reader<'_>, name: &str, mode: &str, wanted: &str, is_wanted: bool) -> Result<()> {
+    match o.get(name) {
+        Some(value) if !is_wanted => {
+            let found = o.get(mode).map_or("not given".to_owned(), |v| format!("'{v}'"));
+            Err(bad(name, value, &format!("it needs `{mode}` = '{wanted}', which is {found}; remove one of the two")))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn topics(o: &Reader<'_>) -> Result<Vec<String>> {
     let topics = o.list("topic");
     if topics.is_empty() {
@@ -308,6 +319,8 @@ fn startup(o: &Reader<'_>, properties: &ClientProperties) -> Result<Startup> {
     if word == 0 && o.get(mode).is_some() && properties.get("group.id").is_none() {
         return Err(missing_group());
     }
+    only_with(o, "scan.startup.timestamp-millis", mode, "timestamp", word == 3)?;
+    only_with(o, "scan.startup.specific-offsets", mode, "specific-offsets", word == 4)?;
     Ok(match word {
         0 => Startup::GroupOffsets,
         1 => Startup::Earliest,
@@ -326,6 +339,8 @@ fn bounded(o: &Reader<'_>, properties: &ClientProperties) -> Result<Bounded> {
     if word == 2 && properties.get("group.id").is_none() {
         return Err(missing("properties.group.id", "`scan.bounded.mode` = 'group-offsets' needs it"));
     }
+    only_with(o, "scan.bounded.timestamp-millis", mode, "timestamp", word == 3)?;
+    only_with(o, "scan.bounded.specific-offsets", mode, "specific-offsets", word == 4)?;
     Ok(match word {
         0 => Bounded::Unbounded,
         1 => Bounded::Latest,

@@ -171,7 +171,8 @@ fn pick<C: Copy>(parent: &str, fields: &Fields, columns: &[(&str, DataType, C)])
 }
 
 fn no_column(name: &str, kind: &DataType) -> ArrowError {
-    ArrowError::SchemaError(format!("a nexmark table has no column `{name}` of type {kind}"))
+    let columns = "event_type INT, and `person`, `auction`, `bid` as ROW with fields of the benchmark";
+    ArrowError::SchemaError(format!("a nexmark table has no column `{name}` of type {kind}; its columns are {columns}"))
 }
 
 #[cfg(test)]

@@ -155,7 +155,9 @@ fn concat(call: &Call<'_>) -> Result<ArrayRef> {
     let expected = parts.iter().map(|part| part.total_bytes(call.rows)).sum();
     call.write_text(expected, |row, out| {
         for part in &parts {
-            out.extend_from_slice(part.value(row).as_bytes());
+            let part = part.value(row).as_bytes();
+            check_output(call.name, out.len(), part.len())?;
+            out.extend_from_slice(part);
         }
         Ok(true)
     })
@@ -174,6 +176,7 @@ fn concat_ws(call: &Call<'_>) -> Result<ArrayRef> {
                 out.extend_from_slice(separator.as_bytes());
             }
             first = false;
+            check_output(call.name, out.len(), part.len())?;
             out.extend_from_slice(part.as_bytes());
         }
         Ok(true)
