@@ -9,6 +9,7 @@
 mod aggregate;
 mod attribute;
 mod bind;
+mod casts;
 pub mod catalog;
 mod check;
 mod coerce;

@@ -2,6 +2,7 @@
 //!
 //! Called with every bound query. No clock is given, so nothing that reads one is folded.
 
+use crate::casts;
 use crate::context::Context;
 use crate::error::Result;
 use crate::fault;
@@ -25,6 +26,7 @@ const DROPPED: [&str; 5] = [
 /// Type coercion, then all other rules until nothing changes.
 pub(crate) fn optimize(plan: LogicalPlan, context: &Context<'_>) -> Result<LogicalPlan> {
     let plan = Analyzer::new().execute_and_check(plan, &context.options, |_, _| {}).map_err(fault::of)?;
+    let plan = casts::rewrite_plan(plan)?;
     let rules = Optimizer::new().rules.into_iter().filter(|r| !DROPPED.contains(&r.name())).collect();
     let options =
         OptimizerContext::new_with_config_options(Arc::clone(&context.options)).without_query_execution_start_time();

@@ -28,7 +28,7 @@ macro_rules! files {
     };
 }
 
-files!(aggregates, functions, limits, nested, projection, refusals, windows);
+files!(aggregates, casts, functions, limits, nested, projection, refusals, windows);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")

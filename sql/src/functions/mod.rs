@@ -10,6 +10,7 @@
 //! - F3 a volatile function is never folded, every other is a pure function of its arguments.
 
 mod calendar;
+pub(crate) mod cast;
 mod clock;
 mod date_format;
 mod datetime;
@@ -19,6 +20,7 @@ mod json_scan;
 mod logic;
 mod math;
 mod params;
+mod parse_number;
 mod pattern;
 mod planner;
 mod regexp;

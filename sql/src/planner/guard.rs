@@ -10,6 +10,7 @@
 
 use crate::error::Result;
 use crate::fault;
+use crate::functions::cast;
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::expr::BinaryExpr;
@@ -54,12 +55,16 @@ fn can_fail(expr: &Expr) -> bool {
         found |= match e {
             Expr::BinaryExpr(b) => matches!(b.op, Operator::Divide | Operator::Modulo) && !is_nonzero(&b.right),
             Expr::Cast(c) => !widens(c.field.data_type()),
-            Expr::ScalarFunction(call) => !TOTAL.contains(&call.func.name()),
+            Expr::ScalarFunction(call) => !is_total(call.func.name()),
             _ => false,
         };
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     found || walked.is_err()
+}
+
+fn is_total(function: &str) -> bool {
+    TOTAL.contains(&function) || cast::TOTAL.iter().any(|name| function.starts_with(name))
 }
 
 /// Functions that give a value for every argument.

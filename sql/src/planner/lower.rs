@@ -235,9 +235,6 @@ impl Lower<'_> {
         let by_place = place_schema(&base.schema)?;
         let mut input = input;
         specialise(&mut input, &by_place)?;
-        for expr in input.outputs.iter_mut().chain(&mut input.predicates) {
-            *expr = super::text_cast::rewrite(std::mem::take(expr), &by_place)?;
-        }
         let schema = match exact {
             Some(schema) => Arc::clone(schema),
             None => {

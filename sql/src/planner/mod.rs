@@ -11,7 +11,6 @@ mod prune;
 mod refuse;
 pub(crate) mod side;
 pub(crate) mod stream;
-mod text_cast;
 mod watermark;
 mod window;
 mod window_op;

@@ -1,0 +1,123 @@
+//! Which casts of a plan become ours: those that Flink defines otherwise than Arrow, and those that can fail, so that the error names
+//! the value. Casts that Flink has not are refused.
+//!
+//! Called between type coercion, which adds casts, and the optimizer, which folds them.
+
+use crate::error::{Fault, Result};
+use crate::fault;
+use crate::functions::cast::cast_to;
+use crate::functions::{scalar_functions, type_name};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion_sql::sqlparser::tokenizer::Span;
+use std::sync::{Arc, LazyLock};
+
+static DATE_FORMAT: LazyLock<Option<Arc<ScalarUDF>>> =
+    LazyLock::new(|| scalar_functions().into_iter().find(|f| f.name() == "date_format"));
+
+/// Replaces casts in all expressions of a plan.
+pub(crate) fn rewrite_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewritten = plan.transform_up(|node| {
+        let mut schema = DFSchema::empty();
+        node.inputs().iter().for_each(|input| schema.merge(input.schema()));
+        let names = NamePreserver::new(&node);
+        let changed = node.map_expressions(|e| {
+            let name = names.save(&e);
+            Ok(rewrite(e, &schema)?.update_data(|e| name.restore(e)))
+        })?;
+        if changed.transformed { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
+    });
+    Ok(rewritten.map_err(fault::of)?.data)
+}
+
+fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Result<Transformed<Expr>> {
+    expr.transform_up(|e| {
+        let (inner, to, tries) = match &e {
+            Expr::Cast(c) => (&c.expr, c.field.data_type(), false),
+            Expr::TryCast(c) => (&c.expr, c.field.data_type(), true),
+            _ => return Ok(Transformed::no(e)),
+        };
+        let from = inner.get_type(schema)?;
+        let inner = inner.as_ref().clone();
+        if let (DataType::Timestamp(unit, _), DataType::Utf8, Some(format)) = (&from, to, DATE_FORMAT.as_ref()) {
+            let pattern = Expr::Literal(ScalarValue::Utf8(Some(pattern(unit).into())), None);
+            let call = ScalarFunction::new_udf(Arc::clone(format), vec![inner, pattern]);
+            return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+        }
+        if let Some(remedy) = missing(&from, to) {
+            let reason = format!("`{inner}`: {} cannot be cast to {}", type_name(&from), type_name(to));
+            return Err(Fault::invalid(Span::empty(), reason).remedy(remedy).into());
+        }
+        if !is_ours(&from, to) {
+            return Ok(Transformed::no(e));
+        }
+        let call = ScalarFunction::new_udf(Arc::new(cast_to(&from, to, tries)), vec![inner]);
+        Ok(Transformed::yes(Expr::ScalarFunction(call)))
+    })
+}
+
+/// `2026-01-31 08:00:00.000`, with as many digits as the type has.
+fn pattern(unit: &TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second | TimeUnit::Millisecond => "yyyy-MM-dd HH:mm:ss.SSS",
+        TimeUnit::Microsecond => "yyyy-MM-dd HH:mm:ss.SSSSSS",
+        TimeUnit::Nanosecond => "yyyy-MM-dd HH:mm:ss.SSSSSSSSS",
+    }
+}
+
+fn is_decimal(t: &DataType) -> bool {
+    matches!(t, DataType::Decimal128(..))
+}
+
+fn is_number(t: &DataType) -> bool {
+    t.is_integer() || t.is_floating() || is_decimal(t)
+}
+
+fn is_time(t: &DataType) -> bool {
+    matches!(t, DataType::Timestamp(..) | DataType::Date32 | DataType::Time32(_) | DataType::Time64(_))
+}
+
+/// What to write instead of a cast that there is not.
+fn missing(from: &DataType, to: &DataType) -> Option<&'static str> {
+    match (from, to) {
+        (a, DataType::Timestamp(..)) if is_number(a) => {
+            Some("write TO_TIMESTAMP_LTZ(x, 0) for seconds since 1970, TO_TIMESTAMP_LTZ(x, 3) for milliseconds")
+        }
+        (DataType::Timestamp(..), b) if is_number(b) => {
+            Some("write EXTRACT(EPOCH FROM t) or TIMESTAMPDIFF(SECOND, TIMESTAMP '1970-01-01 00:00:00', t)")
+        }
+        (a, b) if (is_number(a) || *a == DataType::Boolean) && is_time(b) => Some("cast a STRING"),
+        (a, b) if is_time(a) && (is_number(b) || *b == DataType::Boolean) => Some("pick a field: EXTRACT(HOUR FROM t)"),
+        (DataType::Binary, b) if is_number(b) || is_time(b) || *b == DataType::Boolean => Some("cast to STRING first"),
+        (a, DataType::Binary) if is_number(a) || is_time(a) || *a == DataType::Boolean => Some("cast to STRING first"),
+        _ => None,
+    }
+}
+
+fn is_ours(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    match (from, to) {
+        (T::Utf8 | T::LargeUtf8 | T::Utf8View, b) => is_number(b) || is_time(b) || matches!(b, T::Boolean | T::Binary),
+        (T::Boolean | T::Float32 | T::Float64 | T::Binary, T::Utf8) => true,
+        (a, b) if a.is_integer() && b.is_integer() => a.primitive_width() > b.primitive_width(),
+        (a, T::Decimal128(precision, scale)) if a.is_integer() => i32::from(*precision) - i32::from(*scale) < digits(a),
+        (T::Decimal128(p, s), T::Decimal128(precision, scale)) => {
+            scale < s || i32::from(*precision) - i32::from(*scale) < i32::from(*p) - i32::from(*s)
+        }
+        (a, b) => (a.is_floating() || is_decimal(a)) && (b.is_integer() || (a.is_floating() && is_decimal(b))),
+    }
+}
+
+/// The most digits of a whole number's type.
+fn digits(integer: &DataType) -> i32 {
+    match integer.primitive_width() {
+        Some(1) => 3,
+        Some(2) => 5,
+        Some(4) => 10,
+        _ => 19,
+    }
+}
