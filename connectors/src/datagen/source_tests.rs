@@ -1,161 +1,174 @@
-//! Tests of generated rows: the same for every split, batch and restart; limits, options.
+//! Tests of whole tables: the same rows for every split, batch, parallelism and restart; how many there are; how large a batch is.
 
-use super::super::{DatagenConnector, OPTIONS};
+use super::super::tests::{plan, table};
 use super::*;
-use crate::options::{OptionResult, Options};
-use crate::registry::{Connector, TableColumn, TableSpec};
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, Field as Column, Int32Type, Int64Type, Schema, TimeUnit};
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 use thalweg_engine::Waker;
 use thalweg_engine::operator::Subtask;
+use thalweg_engine::source::{Fact, Poll, Position, ReaderContext, SourceFactory, SourceReader, SplitId};
 
-fn spec(options: &[(&str, &str)]) -> TableSpec {
-    let column = |name: &str, kind| TableColumn { field: Arc::new(Column::new(name, kind, true)), metadata: None };
-    TableSpec {
-        name: "t".into(),
-        columns: vec![
-            column("id", DataType::Int64),
-            column("n", DataType::Int32),
-            column("f", DataType::Float64),
-            column("s", DataType::Utf8),
-            column("b", DataType::Boolean),
-            column("at", DataType::Timestamp(TimeUnit::Millisecond, None)),
-        ],
-        primary_key: vec![],
-        partition_keys: vec![],
-        options: Options::new(options.iter().copied()).unwrap(),
-    }
-}
+type Positions = HashMap<SplitId, Position>;
 
-fn source(options: &[(&str, &str)], names: &[&str]) -> OptionResult<Arc<dyn SourceFactory>> {
-    let spec = spec(options);
-    let columns = spec.columns.iter().map(|c| c.field.clone()).filter(|f| names.contains(&f.name().as_str()));
-    let columns = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
-    let typed = spec.options.check("x", OPTIONS)?;
-    DatagenConnector.check(&spec, &typed)?;
-    DatagenConnector.source(&spec, &typed, columns)
-}
-
-/// All rows as text, and the seconds that they took.
-fn read(source: &dyn SourceFactory, max_rows: usize, restart: bool) -> (Vec<String>, Duration) {
-    let clock = Clock::fake(1_000_000);
-    let reader = || {
+fn readers(source: &dyn SourceFactory, clock: &Clock, n: u32, positions: &Positions) -> Vec<Box<dyn SourceReader>> {
+    let dealt = source.enumerator().unwrap().step(Fact::Started { parallelism: n, finished: vec![] });
+    let open = |assignment: thalweg_engine::source::Assignment| {
         let mut reader = source.reader().unwrap();
-        let subtask = Subtask { index: 0, parallelism: 1 };
+        let subtask = Subtask { index: assignment.subtask, parallelism: n };
         let ctx = ReaderContext { subtask, waker: Waker::noop(), clock: clock.clone(), metrics: Arc::default() };
         reader.open(&ctx).unwrap();
+        let splits = assignment.splits.into_iter();
+        reader.assign(splits.map(|s| (s.clone(), positions.get(s.id.as_str()).cloned())).collect()).unwrap();
         reader
     };
-    let mut splits: Vec<(Split, Option<Position>)> =
-        source.enumerator().unwrap().discover().unwrap().splits.into_iter().map(|s| (s, None)).collect();
-    let mut current = reader();
-    current.assign(splits.clone()).unwrap();
-    let mut rows = Vec::new();
-    loop {
-        match current.poll(max_rows).unwrap() {
-            Poll::Batch { batch, .. } => {
-                assert!(batch.num_rows() <= max_rows);
-                for row in 0..batch.num_rows() {
-                    rows.push(format!("{:?}", batch.slice(row, 1).columns().columns()));
+    dealt.into_iter().map(open).collect()
+}
+
+/// All rows as sorted text, and the time that they took; restarted after each so many polls at the next parallelism.
+fn read(source: &dyn SourceFactory, max_rows: usize, restarts: &[(usize, u32)]) -> (Vec<String>, Duration) {
+    let clock = Clock::fake(1_000_000);
+    let (mut rows, mut positions) = (vec![], Positions::new());
+    for (polls, parallelism) in restarts {
+        let mut current = readers(source, &clock, *parallelism, &positions);
+        for _ in 0..*polls {
+            let (mut idle, mut done) = (None, true);
+            for reader in &mut current {
+                match reader.poll(max_rows).unwrap() {
+                    Poll::Batch { batch, .. } => {
+                        assert!((1..=max_rows).contains(&batch.num_rows()));
+                        let text = |row| format!("{:?}", batch.slice(row, 1).columns().columns());
+                        rows.extend((0..batch.num_rows()).map(text));
+                    }
+                    Poll::Idle { until } => idle = until,
+                    Poll::Finished => continue,
+                    Poll::SplitFinished(_) => {}
                 }
+                done = false;
             }
-            Poll::SplitFinished(id) => splits.retain(|(s, _)| *s.id != *id),
-            Poll::Idle { until } => clock.advance(until.unwrap() - clock.now()),
-            Poll::Finished => break,
-        }
-        if restart {
-            let positions = current.positions();
-            for (split, position) in &mut splits {
-                *position = positions.iter().find(|(id, _)| **id == *split.id).map(|(_, p)| p.clone());
+            if done {
+                break;
             }
-            current = reader();
-            current.assign(splits.clone()).unwrap();
+            idle.into_iter().for_each(|until| clock.advance(until.saturating_sub(clock.now())));
         }
+        positions = current.iter().flat_map(|reader| reader.positions()).collect();
     }
     rows.sort();
     (rows, clock.now())
 }
 
-const SEQUENCE: [(&str, &str); 3] =
-    [("fields.id.kind", "sequence"), ("fields.id.start", "5"), ("fields.id.end", "104")];
+const WHOLE: [(usize, u32); 1] = [(usize::MAX, 1)];
 
 #[test]
-fn rows_depend_on_seed_and_number_only() {
-    let options: Vec<_> = SEQUENCE.iter().copied().chain([("fields.s.length", "20"), ("seed", "7")]).collect();
-    let source = source(&options, &["id", "n", "f", "s", "b"]).unwrap();
+fn rows_are_the_same_at_every_parallelism_and_after_every_restore() {
+    let options = [
+        ("rows-per-second", "1000"),
+        ("base-time", "2026-01-01 00:00:00"),
+        ("number-of-rows", "500"),
+        ("seed", "7"),
+        ("fields.at.max-past", "1 min"),
+        ("fields.n.null-rate", "0.2"),
+        ("fields.pair.null-rate", "0.2"),
+    ];
+    let spec = table(&options);
+    let all = spec.physical();
+    let names: Vec<&str> = all.fields().iter().map(|f| f.name().as_str()).collect();
+    let source = plan(&spec, &names).unwrap();
     assert!(source.bounded());
-    let (whole, _) = read(source.as_ref(), 1000, false);
-    assert_eq!(whole.len(), 100);
-    assert_eq!((read(source.as_ref(), 3, false).0, read(source.as_ref(), 2, true).0), (whole.clone(), whole.clone()));
-    let mut other = options.clone();
-    other[4] = ("seed", "8");
-    assert_ne!(
-        read(self::source(&other, &["n"]).unwrap().as_ref(), 10, false).0,
-        read(self::source(&options, &["n"]).unwrap().as_ref(), 10, false).0
-    );
-    // An end counts, read or not.
-    assert_eq!(read(self::source(&options, &["b"]).unwrap().as_ref(), 10, false).0.len(), 100);
-}
-
-fn column(options: &[(&str, &str)], name: &str, rows: usize) -> arrow::array::ArrayRef {
-    let spec = spec(options);
-    let typed = spec.options.check("x", OPTIONS).unwrap();
-    let field = spec.columns.iter().find(|c| c.field.name() == name).unwrap().field.clone();
-    Field::parse(&field, &typed, 0)
-        .unwrap()
-        .generate(RowNumbers { first: 0, stride: 1, count: rows }, 1_000_000)
-        .unwrap()
+    let (whole, _) = read(source.as_ref(), 8_192, &WHOLE);
+    assert_eq!(whole.len(), 500);
+    let restarts = [(3, 2), (4, 5), (1, 70), (usize::MAX, 3)];
+    assert_eq!(read(source.as_ref(), 3, &restarts).0, whole);
+    let mut other = options;
+    other[3] = ("seed", "8");
+    assert_ne!(read(plan(&table(&other), &names).unwrap().as_ref(), 8_192, &WHOLE).0, whole);
 }
 
 #[test]
-fn values_keep_their_limits() {
-    let n = column(&[("fields.n.min", "-2"), ("fields.n.max", "2"), ("fields.n.null-rate", "0.5")], "n", 10_000);
-    let n = n.as_primitive::<Int32Type>();
-    assert!((4_000..6_000).contains(&n.null_count()));
-    for value in -2..=2 {
-        assert!(n.iter().flatten().filter(|v| *v == value).count() > 500);
-    }
-    assert!(n.iter().flatten().all(|v| (-2..=2).contains(&v)));
-    let wide = column(&[], "id", 1000);
-    let wide = wide.as_primitive::<Int64Type>();
-    assert!(wide.values().iter().any(|v| *v < 0) && wide.values().iter().any(|v| *v > i64::MAX / 2));
-    let s = column(&[("fields.s.length", "33")], "s", 10);
-    let s = s.as_string::<i32>();
-    assert!(s.iter().flatten().all(|t| t.len() == 33) && s.value(0) != s.value(1));
-    let at = column(&[("fields.at.max-past", "1 s")], "at", 100);
-    let at = at.as_primitive::<arrow::datatypes::TimestampMillisecondType>();
-    assert!(at.values().iter().all(|t| (999_000..=1_000_000).contains(t)));
-    assert_eq!(
-        column(&[("fields.s.kind", "sequence"), ("fields.s.start", "1"), ("fields.s.end", "3")], "s", 3)
-            .as_string::<i32>()
-            .value(2),
-        "3"
-    );
-}
-
-#[test]
-fn the_rate_is_kept() {
-    let source = source(&[("number-of-rows", "1000"), ("rows-per-second", "100")], &["n"]).unwrap();
-    let (rows, time) = read(source.as_ref(), 1000, false);
-    assert_eq!(rows.len(), 1000);
-    assert!((9_900..=10_700).contains(&time.as_millis()), "{time:?}");
-}
-
-#[test]
-fn options_that_make_no_sense_are_refused() {
-    for (key, value) in [
-        ("fields.n.min", "3000000000"),
-        ("fields.n.null-rate", "1.5"),
-        ("fields.x.min", "1"),
-        ("fields.s.length", "-1"),
-        ("rows-per-second", "0"),
-        ("number-of-rows", "-1"),
-        ("fields.b.kind", "walk"),
+fn the_table_ends_with_its_shortest_sequence_or_number_of_rows() {
+    let sequence = [("fields.id.kind", "sequence"), ("fields.id.start", "-5"), ("fields.id.end", "94")];
+    let other = [("fields.pair.x.kind", "sequence"), ("fields.pair.x.start", "7"), ("fields.pair.x.end", "36")];
+    for (given, nested, rows) in [
+        (None, false, 100),
+        (Some("40"), false, 40),
+        (Some("1000"), false, 100),
+        (Some("35"), true, 30),
+        (Some("0"), true, 0),
     ] {
-        let error = source(&[(key, value)], &["n"]).err().unwrap();
-        assert_eq!(error.key.as_deref(), Some(key), "{error}");
+        let mut options = sequence.to_vec();
+        options.extend(given.map(|rows| ("number-of-rows", rows)));
+        options.extend(nested.then_some(other).into_iter().flatten());
+        // An end counts, read or not.
+        for names in [vec!["id", "pair"], vec!["b"]] {
+            let source = plan(&table(&options), &names).unwrap();
+            assert!(source.bounded());
+            assert_eq!(read(source.as_ref(), 7, &WHOLE).0.len(), rows);
+        }
     }
-    assert!(source(&[("fields.id.kind", "sequence")], &["n"]).is_err());
-    assert!(source(&[("fields.n.min", "2"), ("fields.n.max", "1")], &["n"]).is_err());
-    assert!(!source(&[], &["n"]).unwrap().bounded());
+    assert!(!plan(&table(&[]), &["n"]).unwrap().bounded());
+    let all = [
+        ("fields.id.kind", "sequence"),
+        ("fields.id.start", "-9223372036854775808"),
+        ("fields.id.end", "9223372036854775807"),
+    ];
+    let clock = Clock::fake(0);
+    let source = plan(&table(&all), &["id"]).unwrap();
+    let last = ROWS_MAX - ROWS_MAX % SPLITS;
+    let far: Positions = [(SplitId::from("datagen-0"), Position((last - SPLITS).into()))].into();
+    let mut reader = readers(source.as_ref(), &clock, 64, &far).remove(0);
+    clock.advance(Duration::from_secs(1));
+    reader.poll(100).unwrap();
+    clock.advance(Duration::from_millis(500));
+    let Poll::Batch { batch, .. } = reader.poll(100).unwrap() else { panic!("a batch") };
+    let ids = batch.columns().column(0).as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!(ids, [last - SPLITS, last].map(|n| i64::MIN.wrapping_add_unsigned(n)));
+}
+
+#[test]
+fn the_limit_of_rows_per_second_is_kept_and_zero_is_none() {
+    let timed = |rate| {
+        let options = [("number-of-rows", "1000"), ("rows-per-second", rate)];
+        read(plan(&table(&options), &["n"]).unwrap().as_ref(), 8_192, &[(usize::MAX, 3)])
+    };
+    let ((slow, time), (fast, none)) = (timed("100"), timed("0"));
+    assert_eq!((slow.len(), &slow), (1000, &fast));
+    assert!((9_900..=10_700).contains(&time.as_millis()), "{time:?}");
+    assert_eq!(none, Duration::ZERO);
+}
+
+fn first_batch(options: &[(&str, &str)], names: &[&str]) -> RecordBatch {
+    let mut options = options.to_vec();
+    options.push(("rows-per-second", "0"));
+    let source = plan(&table(&options), names).unwrap();
+    let Poll::Batch { batch, .. } =
+        readers(source.as_ref(), &Clock::fake(0), 1, &HashMap::new())[0].poll(8_192).unwrap()
+    else {
+        panic!("a batch")
+    };
+    batch.columns().clone()
+}
+
+#[test]
+fn long_texts_make_short_batches() {
+    assert_eq!(first_batch(&[], &["n", "s"]).num_rows(), 8_192);
+    for (length, rows) in [("1048576", 1..=4), ("65536", 50..=64), ("0", 8_192..=8_192)] {
+        let batch = first_batch(&[("fields.s.length", length), ("fields.y.length", "0")], &["s", "y"]);
+        assert!(rows.contains(&batch.num_rows()), "{} rows of {length}", batch.num_rows());
+        let texts = batch.column(0).as_string::<i32>();
+        assert_eq!(texts.value_data().len(), batch.num_rows() * length.parse::<usize>().unwrap());
+    }
+    // Elements count too; whatever the options, there is a row.
+    let lists = [("fields.list.length", "1000"), ("fields.list.element.length", "10000")];
+    assert_eq!(first_batch(&lists, &["list"]).num_rows(), 1);
+}
+
+#[test]
+fn leaving_columns_out_changes_none() {
+    let (all, some) = (first_batch(&[], &["n", "pair", "s"]), first_batch(&[], &["n"]));
+    let rows = some.num_rows().min(all.num_rows());
+    let first = |batch: &RecordBatch| batch.column(0).as_primitive::<Int32Type>().slice(0, rows);
+    assert_eq!(first(&all), first(&some));
+    assert_eq!(first_batch(&[], &[]).num_rows(), 8_192);
 }

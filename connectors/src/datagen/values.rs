@@ -1,203 +1,222 @@
-//! One column of generated rows: its options, and its values by row number.
+//! The values of a column, by row number: one branch per batch and column, then a loop over the numbers.
+//!
+//! Invariants
+//! - V1 a value is a function of seed, column and row number; only times without `base-time` follow the clock.
 
-use crate::options::{OptionError, OptionResult, TypedOptions};
-use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, StringBuilder,
-    TimestampMillisecondArray,
+use super::draws::{draw, real, whole, wide};
+use super::field::{Field, Kind};
+use arrow::array::{ArrayRef, ArrowPrimitiveType, BinaryArray, BooleanArray, ListArray, PrimitiveArray, StringArray};
+use arrow::array::{StringBuilder, StructArray};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, TimeUnit};
+use std::fmt::Write;
 use std::sync::Arc;
-use thalweg_engine::error::Result;
-use thalweg_engine::key::hash_text;
+use thalweg_engine::error::{Error, Result};
 
-/// The longest text.
-const LENGTH_MAX: i64 = 1 << 20;
+const DAY_MS: i64 = 86_400_000;
 
-#[derive(Clone, Debug)]
-enum Kind {
-    Sequence { start: i64, end: i64 },
-    Bool,
-    Whole { min: i64, max: i64 },
-    Real { min: f64, max: f64 },
-    Text { length: usize },
-    Time { max_past_ms: u64 },
-}
-
-/// A column.
-#[derive(Clone, Debug)]
-pub(super) struct Field {
-    data_type: DataType,
-    kind: Kind,
-    /// Chances of NULL in 2^32.
-    null_rate: u64,
-    seed: u64,
-}
-
-/// Row numbers: `first`, `first + stride`, ...
+/// What time it is in a row, before `max-past` is taken off.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RowNumbers {
-    pub(super) first: u64,
-    pub(super) stride: u64,
-    pub(super) count: usize,
+pub(super) enum Times {
+    /// The clock's, for all rows of the batch.
+    Wall { ms: i64 },
+    /// The row's own.
+    Event(EventTime),
 }
 
-impl RowNumbers {
-    fn iter(self) -> impl Iterator<Item = u64> {
-        (0..self.count as u64).map(move |i| self.first + i * self.stride)
+/// Time by row number: row 0 is at `base_ms`, and so many rows are a second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventTime {
+    pub(super) base_ms: i64,
+    /// Not 0.
+    pub(super) rows_per_second: u64,
+}
+
+impl Times {
+    fn of(self, row: u64) -> i64 {
+        match self {
+            Times::Wall { ms } => ms,
+            Times::Event(EventTime { base_ms, rows_per_second }) => {
+                let rate = rows_per_second.max(1);
+                let ms = (row / rate).saturating_mul(1_000).saturating_add(row % rate * 1_000 / rate);
+                base_ms.saturating_add_unsigned(ms)
+            }
+        }
     }
 }
 
-/// One draw: splitmix64 over the row number.
-fn draw(seed: u64, row: u64) -> u64 {
-    let mut z = seed.wrapping_add(row.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+/// The rows of a batch, or the elements of their arrays.
+pub(super) struct Rows<'a> {
+    pub(super) numbers: &'a [u64],
+    /// How many numbers in a row belong to one row of the table.
+    pub(super) repeat: u64,
+    pub(super) times: Times,
 }
 
-/// The limits of a whole number's type.
-fn limits(data_type: &DataType) -> Option<(i64, i64)> {
-    Some(match data_type {
-        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
-        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
-        DataType::Int64 => (i64::MIN, i64::MAX),
-        _ => return None,
-    })
+/// The column's own share of what its values are made of.
+struct Made<'a> {
+    field: &'a Field,
+    rows: &'a Rows<'a>,
+    nulls: Option<NullBuffer>,
 }
 
 impl Field {
-    /// Reads a column's options. Errors: a type that cannot be generated, options that contradict each other.
-    pub(super) fn parse(field: &arrow::datatypes::Field, o: &TypedOptions<'_>, seed: u64) -> OptionResult<Field> {
-        let key = |option: &str| format!("fields.{}.{option}", field.name());
-        let data_type = field.data_type().clone();
-        let rate = o.float(&key("null-rate"))?.unwrap_or(0.0);
-        if !(0.0..=1.0).contains(&rate) || (rate > 0.0 && !field.is_nullable()) {
-            let text = format!("{rate} is not within 0 and 1, or the column is NOT NULL");
-            return Err(OptionError::at(key("null-rate"), text));
-        }
-        let sequence = o.text(&key("kind")).is_some_and(|k| k.eq_ignore_ascii_case("sequence"));
-        let kind = if sequence { sequence_of(&data_type, &key, o)? } else { random_of(&data_type, &key, o)? };
-        let null_rate = (rate * (1u64 << 32) as f64) as u64;
-        Ok(Field { data_type, kind, null_rate, seed: seed ^ hash_text(field.name()) })
-    }
-
-    /// How many rows a sequence has.
-    pub(super) fn rows(&self) -> Option<u64> {
-        match self.kind {
-            Kind::Sequence { start, end } => Some(end.abs_diff(start).saturating_add(1)),
-            _ => None,
-        }
-    }
-
     /// The values of these rows.
-    pub(super) fn generate(&self, rows: RowNumbers, now_ms: i64) -> Result<ArrayRef> {
+    pub(super) fn generate(&self, rows: &Rows<'_>) -> Result<ArrayRef> {
+        let is_some =
+            |i: usize| rows.numbers.get(i).is_some_and(|number| (draw(!self.seed, *number) >> 32) >= self.null_rate);
+        let nulls =
+            (self.null_rate > 0).then(|| NullBuffer::new(BooleanBuffer::collect_bool(rows.numbers.len(), is_some)));
+        let made = Made { field: self, rows, nulls };
         let seed = self.seed;
-        let some = |row: u64| self.null_rate == 0 || (draw(!seed, row) >> 32) >= self.null_rate;
-        let whole = |value: &dyn Fn(u64) -> i64| -> Result<ArrayRef> {
-            let values = rows.iter().map(|r| some(r).then(|| value(r)));
-            Ok(match self.data_type {
-                DataType::Int8 => Arc::new(values.map(|v| v.map(|v| v as i8)).collect::<Int8Array>()),
-                DataType::Int16 => Arc::new(values.map(|v| v.map(|v| v as i16)).collect::<Int16Array>()),
-                DataType::Int32 => Arc::new(values.map(|v| v.map(|v| v as i32)).collect::<Int32Array>()),
-                DataType::Int64 => Arc::new(values.collect::<Int64Array>()),
-                _ => cast(&values.collect::<Int64Array>(), &self.data_type)?,
-            })
-        };
-        match self.kind {
-            Kind::Sequence { start, .. } => whole(&|r| start.wrapping_add_unsigned(r)),
-            Kind::Whole { min, max } => {
-                let width = u128::from(max.abs_diff(min)) + 1;
-                whole(&|r| min.wrapping_add_unsigned(((u128::from(draw(seed, r)) * width) >> 64) as u64))
-            }
+        match &self.kind {
+            Kind::Sequence { start } => made.sequence(*start),
             Kind::Bool => {
-                let values = rows.iter().map(|r| some(r).then(|| draw(seed, r) >> 63 == 1));
-                Ok(Arc::new(values.collect::<BooleanArray>()))
+                let values = rows.numbers.iter().map(|n| draw(seed, *n) >> 63 == 1).collect();
+                Ok(Arc::new(BooleanArray::new(values, made.nulls)))
             }
-            Kind::Real { min, max } => {
-                let unit = |r| (draw(seed, r) >> 11) as f64 / (1u64 << 53) as f64;
-                let values = rows.iter().map(|r| some(r).then(|| min * (1.0 - unit(r)) + max * unit(r)));
-                Ok(match self.data_type {
-                    DataType::Float32 => Arc::new(values.map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
-                    _ => Arc::new(values.collect::<Float64Array>()),
-                })
+            Kind::Whole { min, max } => made.whole(|n| whole(draw(seed, n), *min, *max)),
+            Kind::Real { min, max } if self.data_type == DataType::Float32 => {
+                Ok(made.primitive::<Float32Type>(|n| real(draw(seed, n), *min, *max) as f32))
+            }
+            Kind::Real { min, max } => Ok(made.primitive::<Float64Type>(|n| real(draw(seed, n), *min, *max))),
+            Kind::Decimal { min, max } => {
+                let bits = |n| (u128::from(draw(seed, n)) << 64) | u128::from(draw(seed.rotate_left(32), n));
+                Ok(made.primitive::<Decimal128Type>(|n| wide(bits(n), *min, *max)))
+            }
+            Kind::Text { length } => {
+                let (offsets, bytes) = made.bytes(*length, hexadecimal);
+                Ok(Arc::new(StringArray::try_new(offsets, bytes, made.nulls)?))
+            }
+            Kind::Bytes { length } => {
+                let (offsets, bytes) = made.bytes(*length, u64::to_le_bytes);
+                Ok(Arc::new(BinaryArray::try_new(offsets, bytes, made.nulls)?))
             }
             Kind::Time { max_past_ms } => {
-                let back = |r| ((u128::from(draw(seed, r)) * (u128::from(max_past_ms) + 1)) >> 64) as u64;
-                let values = rows.iter().map(|r| some(r).then(|| now_ms.saturating_sub_unsigned(back(r))));
-                Ok(cast(&values.collect::<TimestampMillisecondArray>(), &self.data_type)?)
+                let back = |n| ((u128::from(draw(seed, n)) * (u128::from(*max_past_ms) + 1)) >> 64) as u64;
+                made.times(|n| rows.times.of(n / rows.repeat).saturating_sub_unsigned(back(n)))
             }
-            Kind::Text { length } => Ok(texts(rows, seed, length, some)),
+            Kind::Row { fields } => made.row(fields),
+            Kind::Array { length, element } => made.array(*length, element),
         }
     }
 }
 
-/// Texts of hexadecimal digits.
-fn texts(rows: RowNumbers, seed: u64, length: usize, some: impl Fn(u64) -> bool) -> ArrayRef {
-    let mut out = StringBuilder::with_capacity(rows.count, rows.count.saturating_mul(length));
-    let mut text = String::with_capacity(length);
-    for row in rows.iter() {
-        if !some(row) {
-            out.append_null();
-            continue;
+impl Made<'_> {
+    fn primitive<T: ArrowPrimitiveType>(self, value: impl Fn(u64) -> T::Native) -> ArrayRef {
+        let values: ScalarBuffer<T::Native> = self.rows.numbers.iter().map(|n| value(*n)).collect();
+        Arc::new(PrimitiveArray::<T>::new(values, self.nulls).with_data_type(self.field.data_type.clone()))
+    }
+
+    fn whole(self, value: impl Fn(u64) -> i64) -> Result<ArrayRef> {
+        Ok(match self.field.data_type {
+            DataType::Int8 => self.primitive::<Int8Type>(|n| value(n) as i8),
+            DataType::Int16 => self.primitive::<Int16Type>(|n| value(n) as i16),
+            DataType::Int32 => self.primitive::<Int32Type>(|n| value(n) as i32),
+            DataType::Int64 => self.primitive::<Int64Type>(value),
+            _ => return Err(self.no_values()),
+        })
+    }
+
+    fn no_values(&self) -> Error {
+        Error::internal(format!("{} is not made from {:?}", self.field.data_type, self.field.kind))
+    }
+
+    fn sequence(self, start: i64) -> Result<ArrayRef> {
+        let value = |n: u64| start.wrapping_add_unsigned(n);
+        match self.field.data_type {
+            DataType::Float32 => Ok(self.primitive::<Float32Type>(|n| value(n) as f32)),
+            DataType::Float64 => Ok(self.primitive::<Float64Type>(|n| value(n) as f64)),
+            DataType::Decimal128(_, scale) => {
+                let unit = 10_i128.saturating_pow(u32::try_from(scale).unwrap_or(0));
+                Ok(self.primitive::<Decimal128Type>(|n| i128::from(value(n)).wrapping_mul(unit)))
+            }
+            DataType::Utf8 => {
+                let mut out = StringBuilder::with_capacity(self.rows.numbers.len(), self.rows.numbers.len() * 8);
+                for (i, n) in self.rows.numbers.iter().enumerate() {
+                    if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
+                        out.append_null();
+                    } else {
+                        write!(out, "{}", value(*n)).map_err(|e| Error::internal(e.to_string()))?;
+                        out.append_value("");
+                    }
+                }
+                Ok(Arc::new(out.finish()))
+            }
+            _ => self.whole(value),
         }
-        text.clear();
-        for word in 0..length.div_ceil(16) as u64 {
-            let mut bits = draw(seed.wrapping_add(draw(word, row)), row);
-            for _ in 0..16.min(length - text.len()) {
-                text.push(char::from_digit((bits & 15) as u32, 16).unwrap_or('0'));
-                bits >>= 4;
+    }
+
+    fn times(self, ms: impl Fn(u64) -> i64) -> Result<ArrayRef> {
+        let of_day = |n: u64| ms(n).rem_euclid(DAY_MS);
+        Ok(match self.field.data_type {
+            DataType::Timestamp(TimeUnit::Second, _) => {
+                self.primitive::<TimestampSecondType>(|n| ms(n).div_euclid(1_000))
+            }
+            DataType::Timestamp(TimeUnit::Millisecond, _) => self.primitive::<TimestampMillisecondType>(ms),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                self.primitive::<TimestampMicrosecondType>(|n| ms(n).saturating_mul(1_000))
+            }
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                self.primitive::<TimestampNanosecondType>(|n| ms(n).saturating_mul(1_000_000))
+            }
+            DataType::Date32 => self.primitive::<Date32Type>(|n| ms(n).div_euclid(DAY_MS) as i32),
+            DataType::Time32(TimeUnit::Second) => self.primitive::<Time32SecondType>(|n| (of_day(n) / 1_000) as i32),
+            DataType::Time32(_) => self.primitive::<Time32MillisecondType>(|n| of_day(n) as i32),
+            DataType::Time64(TimeUnit::Microsecond) => self.primitive::<Time64MicrosecondType>(|n| of_day(n) * 1_000),
+            DataType::Time64(_) => self.primitive::<Time64NanosecondType>(|n| of_day(n) * 1_000_000),
+            _ => return Err(self.no_values()),
+        })
+    }
+
+    /// Values of `length` bytes, `N` from each draw.
+    fn bytes<const N: usize>(&self, length: usize, spell: impl Fn(u64) -> [u8; N]) -> (OffsetBuffer<i32>, Buffer) {
+        let mut bytes = Vec::with_capacity(self.rows.numbers.len().saturating_mul(length));
+        let is_null = |i| self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(i));
+        let lengths = (0..self.rows.numbers.len()).map(|i| if is_null(i) { 0 } else { length });
+        for (_, number) in self.rows.numbers.iter().enumerate().filter(|(i, _)| !is_null(*i)) {
+            let (end, start) = (bytes.len() + length, draw(self.field.seed, *number));
+            let mut word = 0;
+            while bytes.len() < end {
+                let spelled = spell(draw(start, word));
+                bytes.extend(spelled.into_iter().take(end - bytes.len()));
+                word += 1;
             }
         }
-        out.append_value(&text);
+        (OffsetBuffer::from_lengths(lengths), Buffer::from_vec(bytes))
     }
-    Arc::new(out.finish())
+
+    fn row(self, fields: &[Field]) -> Result<ArrayRef> {
+        let DataType::Struct(columns) = &self.field.data_type else { return Err(self.no_values()) };
+        let values = fields.iter().map(|f| f.generate(self.rows)).collect::<Result<Vec<_>>>()?;
+        let rows = self.rows.numbers.len();
+        Ok(Arc::new(StructArray::try_new_with_length(columns.clone(), values, self.nulls, rows)?))
+    }
+
+    fn array(self, length: usize, element: &Field) -> Result<ArrayRef> {
+        let DataType::List(item) = &self.field.data_type else { return Err(self.no_values()) };
+        let long = length as u64;
+        let elements = |n: u64| (0..long).map(move |i| n.wrapping_mul(long).wrapping_add(i));
+        let numbers: Vec<u64> = self.rows.numbers.iter().flat_map(|n| elements(*n)).collect();
+        let repeat = self.rows.repeat.saturating_mul(long.max(1));
+        let values = element.generate(&Rows { numbers: &numbers, repeat, times: self.rows.times })?;
+        let offsets = OffsetBuffer::from_lengths(self.rows.numbers.iter().map(|_| length));
+        Ok(Arc::new(ListArray::try_new(item.clone(), offsets, values, self.nulls)?))
+    }
 }
 
-fn sequence_of(data_type: &DataType, key: &dyn Fn(&str) -> String, o: &TypedOptions<'_>) -> OptionResult<Kind> {
-    let bound = |name: &str| {
-        let missing = || OptionError::at(key("kind"), format!("a sequence needs `{}`", key(name)));
-        o.integer(&key(name))?.ok_or_else(missing)
-    };
-    let (start, end) = (bound("start")?, bound("end")?);
-    let whole = limits(data_type).or(matches!(data_type, DataType::Utf8).then_some((i64::MIN, i64::MAX)));
-    let Some((min, max)) = whole else {
-        return Err(OptionError::at(key("kind"), format!("there is no sequence of {data_type}")));
-    };
-    if end < start || start < min || end > max {
-        return Err(OptionError::at(key("end"), format!("no sequence of {data_type} goes from {start} to {end}")));
-    }
-    Ok(Kind::Sequence { start, end })
-}
-
-fn random_of(data_type: &DataType, key: &dyn Fn(&str) -> String, o: &TypedOptions<'_>) -> OptionResult<Kind> {
-    let order = |ok: bool| if ok { Ok(()) } else { Err(OptionError::at(key("min"), "is larger than the maximum")) };
-    if let Some((lowest, highest)) = limits(data_type) {
-        let bound = |name: &str, default| o.integer_within(&key(name), lowest, highest).map(|b| b.unwrap_or(default));
-        let (min, max) = (bound("min", lowest)?, bound("max", highest)?);
-        return order(min <= max).map(|()| Kind::Whole { min, max });
-    }
-    Ok(match data_type {
-        DataType::Boolean => Kind::Bool,
-        DataType::Float32 | DataType::Float64 => {
-            let limit = if *data_type == DataType::Float32 { f64::from(f32::MAX) } else { f64::MAX };
-            let (min, max) = (o.float(&key("min"))?.unwrap_or(-limit), o.float(&key("max"))?.unwrap_or(limit));
-            order(min <= max)?;
-            Kind::Real { min, max }
-        }
-        DataType::Utf8 => {
-            let length = o.integer_within(&key("length"), 0, LENGTH_MAX)?.unwrap_or(100);
-            Kind::Text { length: length as usize }
-        }
-        DataType::Timestamp(TimeUnit::Millisecond | TimeUnit::Second | TimeUnit::Microsecond, _) => {
-            let past = o.duration(&key("max-past"))?.unwrap_or_default();
-            Kind::Time { max_past_ms: u64::try_from(past.as_millis()).unwrap_or(u64::MAX) }
-        }
-        other => {
-            let error = OptionError::new(format!("datagen makes no values of type {other} (`{}`)", key("kind")));
-            return Err(error
-                .remedy("generate whole numbers, floats, BOOLEAN, STRING or TIMESTAMP(3) and cast them in a query"));
-        }
+/// 16 digits.
+fn hexadecimal(bits: u64) -> [u8; 16] {
+    std::array::from_fn(|i| match ((bits >> (4 * i)) & 15) as u8 {
+        digit @ 0..10 => b'0' + digit,
+        letter => b'a' + letter - 10,
     })
 }
+
+#[cfg(test)]
+#[path = "values_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ pub mod csv;
 pub mod datetime;
 pub mod json;
 pub mod lines;
-mod scalar;
+pub(crate) mod scalar;
 mod scan;
 
 use arrow::array::RecordBatch;

@@ -33,7 +33,7 @@ const MAX_PRECISION: u8 = 38;
 
 /// Reads a number as a decimal of that precision and scale. Digits beyond the scale are rounded half up (away from zero); a number
 /// that needs more digits than the precision is refused.
-pub(super) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
     let (negative, rest) = match text.split_first()? {
         (b'-', rest) => (true, rest),
         (b'+', rest) => (false, rest),
