@@ -17,8 +17,12 @@ use arrow::datatypes::{DataType, SchemaRef, UInt8Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Bytes that an entry takes beside its name and value, about.
-const ENTRY_BYTES: usize = 96;
+/// Bytes that a value takes beside its own, about: its share of the nodes of a tree that are two thirds full.
+const CELL_BYTES: usize = 47;
+/// Bytes that a name takes beside its own, about, with the first node of its values.
+const NAME_BYTES: usize = 340;
+/// Bytes that the mark of a change takes beside its name, about.
+const CHANGE_BYTES: usize = 56;
 
 /// Small named values.
 pub struct Cells {
@@ -27,6 +31,8 @@ pub struct Cells {
     changed: BTreeSet<(u8, String)>,
     changed_lists: BTreeSet<String>,
     charge: Charge,
+    /// For the marks of changes, which are dropped at every snapshot.
+    changed_charge: Charge,
 }
 
 impl Cells {
@@ -38,23 +44,31 @@ impl Cells {
             changed: BTreeSet::new(),
             changed_lists: BTreeSet::new(),
             charge: Charge::new(budget, size_of::<Cells>() as u64),
+            changed_charge: Charge::new(budget, 0),
         }
     }
 
     /// Sets the value of a cell in a key group.
     pub fn set(&mut self, group: KeyGroup, name: &str, value: impl Into<Vec<u8>>) {
         let value = value.into();
-        let (added, bytes) = (value.len(), ENTRY_BYTES + name.len());
+        self.charge.grow((CELL_BYTES + value.len()) as u64);
         let cells = match self.grouped.get_mut(name) {
             Some(cells) => cells,
-            None => self.grouped.entry(name.to_owned()).or_default(),
+            None => {
+                self.charge.grow((NAME_BYTES + name.len()) as u64);
+                self.grouped.entry(name.to_owned()).or_default()
+            }
         };
-        match cells.insert(group.0, value) {
-            Some(old) => self.charge.shrink(old.len() as u64),
-            None => self.charge.grow(bytes as u64),
+        if let Some(old) = cells.insert(group.0, value) {
+            self.charge.shrink((CELL_BYTES + old.len()) as u64);
         }
-        self.charge.grow(added as u64);
-        self.changed.insert((group.0, name.to_owned()));
+        self.mark(group, name);
+    }
+
+    fn mark(&mut self, group: KeyGroup, name: &str) {
+        if self.changed.insert((group.0, name.to_owned())) {
+            self.changed_charge.grow((CHANGE_BYTES + name.len()) as u64);
+        }
     }
 
     /// Sets the value of a cell in each key group of a range.
@@ -76,9 +90,14 @@ impl Cells {
 
     /// Removes a cell from a key group; whether it was there.
     pub fn remove(&mut self, group: KeyGroup, name: &str) -> bool {
-        let Some(old) = self.grouped.get_mut(name).and_then(|cells| cells.remove(&group.0)) else { return false };
-        self.charge.shrink((ENTRY_BYTES + name.len() + old.len()) as u64);
-        self.changed.insert((group.0, name.to_owned()));
+        let Some(cells) = self.grouped.get_mut(name) else { return false };
+        let Some(old) = cells.remove(&group.0) else { return false };
+        self.charge.shrink((CELL_BYTES + old.len()) as u64);
+        if cells.is_empty() {
+            self.grouped.remove(name);
+            self.charge.shrink((NAME_BYTES + name.len()) as u64);
+        }
+        self.mark(group, name);
         true
     }
 
@@ -123,6 +142,7 @@ fn schema() -> SchemaRef {
 impl Container for Cells {
     fn freeze(&mut self, full: bool) -> Box<dyn Frozen> {
         let (changed, lists) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.changed_lists));
+        self.changed_charge.resize(0);
         let mut grouped = Vec::new();
         let mut listed = Vec::new();
         if full {
@@ -135,7 +155,9 @@ impl Container for Cells {
             grouped.extend(changed.iter().map(|(group, name)| self.grouped_row(*group, name)));
             lists.iter().for_each(|name| self.list_rows(name, &mut listed));
         }
-        Box::new(FrozenCells { grouped, listed })
+        let bytes = grouped.iter().chain(&listed).map(Row::bytes).sum();
+        let charge = Charge::new(self.charge.budget(), bytes);
+        Box::new(FrozenCells { grouped, listed, _charge: charge })
     }
 
     fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
@@ -186,9 +208,16 @@ struct Row {
     value: Option<Vec<u8>>,
 }
 
+impl Row {
+    fn bytes(&self) -> u64 {
+        (size_of::<Row>() + self.name.len() + self.value.as_ref().map_or(0, Vec::len)) as u64
+    }
+}
+
 struct FrozenCells {
     grouped: Vec<Row>,
     listed: Vec<Row>,
+    _charge: Charge,
 }
 
 fn encode_rows(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
