@@ -19,6 +19,19 @@ fn hot_items_are_few_and_hot() {
 }
 
 #[test]
+fn random_orders_are_the_same_in_every_run() {
+    let [rows, others] = ["1", "3"].map(|parallelism| {
+        let mut rows = run("datagen_orders", &["--parallelism", parallelism]).rows();
+        rows.sort_by_key(|r| r["last"].as_i64());
+        rows
+    });
+    assert_eq!(rows, others);
+    let seconds: Vec<_> = rows.iter().map(|r| (r["orders"].as_i64().unwrap(), r["last"].as_i64().unwrap())).collect();
+    assert_eq!(seconds, [(2_000, 2_000), (2_000, 4_000), (1_000, 5_000)]);
+    assert!(rows.iter().all(|r| (&r["youngest"], &r["oldest"]) == (&18.into(), &99.into())), "{rows:?}");
+}
+
+#[test]
 fn late_bids_are_shown_beside_the_result() {
     let out = run("late_rows", &[]);
     let rows = out.rows();
