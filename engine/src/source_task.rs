@@ -23,20 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) struct SourceTask {
-    pub id: String,
-    pub index: usize,
-    pub subtask: u32,
-    pub reader: Box<dyn SourceReader>,
-    pub strategy: Option<Box<dyn WatermarkStrategy>>,
-    pub links: Vec<Link>,
-    pub metrics: Arc<NodeMetrics>,
-    pub times: SplitTimes,
-    pub batch_rows: usize,
-    pub watermark_interval: Duration,
-    /// Most bytes read between two barriers of a job with epochs.
-    pub epoch_bytes: u64,
-    /// Watermarks of restored splits, taken when they are assigned.
-    pub restored: HashMap<String, EventTime>,
+    parts: SourceParts,
     pub mark: Watermark,
     pub ended: bool,
     state: Reading,
@@ -86,26 +73,16 @@ pub(crate) struct SourceParts {
     pub times: SplitTimes,
     pub batch_rows: usize,
     pub watermark_interval: Duration,
+    /// Most bytes read between two barriers of a job with epochs.
     pub epoch_bytes: u64,
+    /// Watermarks of restored splits, taken when they are assigned.
     pub restored: HashMap<String, EventTime>,
 }
 
 impl SourceTask {
     pub fn new(parts: SourceParts) -> SourceTask {
-        let SourceParts { id, index, subtask, reader, strategy, links, metrics, times, .. } = parts;
         SourceTask {
-            id,
-            index,
-            subtask,
-            reader,
-            strategy,
-            links,
-            metrics,
-            times,
-            batch_rows: parts.batch_rows,
-            watermark_interval: parts.watermark_interval,
-            epoch_bytes: parts.epoch_bytes,
-            restored: parts.restored,
+            parts,
             mark: Watermark::START,
             ended: false,
             state: Reading::Unassigned,
@@ -114,6 +91,10 @@ impl SourceTask {
             full: false,
             last_mark: Duration::ZERO,
         }
+    }
+
+    pub fn links(&self) -> &[Link] {
+        &self.parts.links
     }
 
     /// The clock of idleness: it stands still while the task waits for credit or a busy sink.
@@ -125,14 +106,14 @@ impl SourceTask {
         while let Some(Assigned { splits, no_more }) = inbox.assigned.pop_front() {
             let now = Self::unblocked_now(inbox);
             for (split, _) in &splits {
-                let watermark = self.restored.remove(&split.id).unwrap_or(EventTime::MIN);
-                self.times.assign(split.id.as_str().into(), watermark, now);
+                let watermark = self.parts.restored.remove(&split.id).unwrap_or(EventTime::MIN);
+                self.parts.times.assign(split.id.as_str().into(), watermark, now);
             }
             self.no_more |= no_more;
             self.assign(splits)?;
         }
         while let Some(positions) = inbox.completed.pop_front() {
-            self.reader.on_checkpoint_complete(&positions)?;
+            self.parts.reader.on_checkpoint_complete(&positions)?;
         }
         Ok(())
     }
@@ -142,7 +123,7 @@ impl SourceTask {
             return Ok(());
         }
         self.state = Reading::Open;
-        if splits.is_empty() { Ok(()) } else { self.reader.assign(splits) }
+        if splits.is_empty() { Ok(()) } else { self.parts.reader.assign(splits) }
     }
 
     /// What this barrier's walk starts with: the watermark, and whether the source has ended.
@@ -154,7 +135,7 @@ impl SourceTask {
         if end {
             self.mark = Watermark { time: EventTime::MAX, idle: false };
         } else if barrier.last != Some(Last::Stop) {
-            self.mark = self.times.now(Self::unblocked_now(inbox));
+            self.mark = self.parts.times.now(Self::unblocked_now(inbox));
         }
         (self.mark, end)
     }
@@ -162,11 +143,11 @@ impl SourceTask {
     /// Append-only jobs: the watermark, if it is news and its interval has passed or the source is about to rest.
     pub fn due_mark(&mut self, inbox: &Inbox, resting: bool) -> Option<Watermark> {
         let now = inbox.clock.now();
-        if self.ended || (!resting && now.saturating_sub(self.last_mark) < self.watermark_interval) {
+        if self.ended || (!resting && now.saturating_sub(self.last_mark) < self.parts.watermark_interval) {
             return None;
         }
         self.last_mark = now;
-        let mark = self.times.now(Self::unblocked_now(inbox));
+        let mark = self.parts.times.now(Self::unblocked_now(inbox));
         if mark == self.mark {
             return None;
         }
@@ -174,9 +155,15 @@ impl SourceTask {
         Some(mark)
     }
 
+    /// A batch is out: its split stands at `watermark`, if it has one.
+    pub fn read(&mut self, split: &SplitId, watermark: Option<EventTime>, inbox: &Inbox) {
+        let now = Self::unblocked_now(inbox);
+        self.parts.times.observe(split, watermark, now);
+    }
+
     /// The highest watermark of a batch.
     pub fn observe(&mut self, batch: &Batch) -> Result<Option<EventTime>> {
-        match &mut self.strategy {
+        match &mut self.parts.strategy {
             Some(s) if !batch.is_empty() => s.observe(batch),
             _ => Ok(None),
         }
@@ -186,20 +173,20 @@ impl SourceTask {
         if self.state != Reading::Open || !ready || self.full {
             return Ok(SourceStep::Rest { until: self.next_idle(ready, inbox) });
         }
-        match self.reader.poll(self.batch_rows)? {
+        match self.parts.reader.poll(self.parts.batch_rows)? {
             Poll::Batch { split, batch, rejected } => {
-                self.metrics.rows_in.add(batch.num_rows() as u64);
-                self.metrics.rows_out.add(batch.num_rows() as u64);
-                self.metrics.batches_in.add(1);
+                self.parts.metrics.rows_in.add(batch.num_rows() as u64);
+                self.parts.metrics.rows_out.add(batch.num_rows() as u64);
+                self.parts.metrics.batches_in.add(1);
                 self.read_bytes += batch.bytes() as u64;
-                if self.read_bytes >= self.epoch_bytes && !self.full {
+                if self.read_bytes >= self.parts.epoch_bytes && !self.full {
                     self.full = true;
                     let _ = reports.send(Report::Full.into());
                 }
                 Ok(SourceStep::Rows { split, batch, rejected })
             }
             Poll::SplitFinished(split) => {
-                self.times.finish(&split);
+                self.parts.times.finish(&split);
                 Ok(SourceStep::Again)
             }
             Poll::Idle { until } => {
@@ -210,8 +197,8 @@ impl SourceTask {
                 self.state = if self.no_more { Reading::Exhausted } else { Reading::Drained };
                 // The coordinator is gone only when the job is.
                 let report = match self.state {
-                    Reading::Exhausted => Report::Exhausted { task: self.index, subtask: self.subtask },
-                    _ => Report::Drained { source: self.id.clone(), subtask: self.subtask },
+                    Reading::Exhausted => Report::Exhausted { task: self.parts.index, subtask: self.parts.subtask },
+                    _ => Report::Drained { source: self.parts.id.clone(), subtask: self.parts.subtask },
                 };
                 let _ = reports.send(report.into());
                 Ok(SourceStep::Again)
@@ -224,11 +211,11 @@ impl SourceTask {
         if !ready || self.state != Reading::Open {
             return None;
         }
-        let at = self.times.next_idle(Self::unblocked_now(inbox))?;
+        let at = self.parts.times.next_idle(Self::unblocked_now(inbox))?;
         Some(at + inbox.backpressured)
     }
 
     pub fn snapshot(&self) -> Vec<(SplitId, SplitState)> {
-        self.times.snapshot(self.reader.positions())
+        self.parts.times.snapshot(self.parts.reader.positions())
     }
 }

@@ -198,11 +198,10 @@ impl Task {
             .filter_map(|(port, b)| b.filter(|b| !b.is_empty()).map(|b| (port, b)))
             .collect();
         for (port, b) in outs {
-            deliver(&source.links, port, b, &mut self.nodes, 0, &mut self.inbox)?;
+            deliver(source.links(), port, b, &mut self.nodes, 0, &mut self.inbox)?;
         }
         // Taken after the rows are out, so the idle clock stands still while we are backpressured.
-        let now = SourceTask::unblocked_now(&self.inbox);
-        source.times.observe(&split, watermark, now);
+        source.read(&split, watermark, &self.inbox);
         Ok(())
     }
 
@@ -210,7 +209,7 @@ impl Task {
     fn advance(&mut self, mark: Watermark) -> Result<()> {
         self.note_watermark(mark.time);
         if let Some(source) = &self.source {
-            send_marks(&source.links, mark, &mut self.inbox)?;
+            send_marks(source.links(), mark, &mut self.inbox)?;
         }
         for i in 0..self.nodes.len() {
             self.enter_time(i, mark.time)?;
@@ -326,7 +325,7 @@ impl Task {
         let part = self.part(&walk)?;
         if let Some(source) = &mut self.source {
             source.ended |= walk.end;
-            for edge in edges(&source.links) {
+            for edge in edges(source.links()) {
                 self.inbox.send_barrier(edge, walk.mark, source.ended, barrier)?;
             }
         }
