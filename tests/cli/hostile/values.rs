@@ -26,9 +26,9 @@ fn literals() -> Vec<Case> {
         refused(each(&format!("JSON_VALUE(s, '${}')", ".a".repeat(100_000))), &["job.sql:2:"]),
         refused(each("s LIKE 'x' ESCAPE 'too long'"), &["job.sql:2:", "ESCAPE"]),
         refused(each("DATE_FORMAT(ts, 'qqqq{')"), &["job.sql:2:"]),
-        refused(each("CAST('x' AS BIGINT)"), &["job.sql:2:", "'x'"]),
+        fails(each("CAST('x' AS BIGINT)"), &["cannot cast `x` to BIGINT", "TRY_CAST"]),
         fails(each("a / CAST(0 AS BIGINT) + 1 / 0"), &["a / 0", "zero"]),
-        refused(each("TO_TIMESTAMP_LTZ(9223372036854775807, 3)"), &["job.sql:2:", "9223372036854775807"]),
+        taken("TO_TIMESTAMP_LTZ(9223372036854775807, 3)"),
         refused(each("TIMESTAMPDIFF(FORTNIGHT, ts, ts)"), &["job.sql:2:", "FORTNIGHT"]),
     ]
 }
@@ -38,7 +38,7 @@ fn rows() -> Vec<Case> {
         fails(each("a / b"), &["zero"]),
         fails(each("MOD(a, b)"), &["zero"]),
         fails(each("CAST(s AS BIGINT)"), &["x"]),
-        fails(each("CAST(d AS INT)"), &["CAST(d AS Int32)", "1e300"]),
+        fails(each("CAST(d AS INT)"), &["cannot cast `1e300` to INT", "TRY_CAST"]),
         fails(each("REPEAT(s, 2147483647)"), &["256 MiB"]),
         fails(each("LPAD(s, 2147483647, 'x')"), &["256 MiB"]),
         fails(each("RPAD(s, 2147483647)"), &["256 MiB"]),
