@@ -28,7 +28,7 @@ macro_rules! files {
     };
 }
 
-files!(aggregates, casts, functions, limits, nested, projection, refusals, windows);
+files!(aggregates, assign, casts, functions, limits, nested, projection, refusals, windows);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")
@@ -106,7 +106,7 @@ impl Context {
         let before = self.setup.lines().count();
         let program = compile(&format!("{}{sql}", self.setup), &BTreeMap::new(), &tables, &tables);
         let program = program.map_err(|e| {
-            let place = e.position().map(|p| format!("{}:{} ", p.line - before, p.column)).unwrap_or_default();
+            let place = e.position().map(|p| format!("{}:{} ", p.line as i64 - before as i64, p.column)).unwrap_or_default();
             format!("{place}{}; {}", e.reason(), e.remedy().unwrap_or("no remedy"))
         });
         Ok((program?, tables))

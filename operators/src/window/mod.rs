@@ -14,6 +14,7 @@
 //! its own frontier and hands late rows out raw. What it accepts can be late in the global phase only if its whole subtask was
 //! idle in the meantime, and the others moved on; such rows are counted there, one by one, but are partial states by then.
 
+pub mod assign;
 pub mod global;
 pub mod local;
 pub mod one_phase;
@@ -21,6 +22,7 @@ mod rows;
 pub mod spec;
 mod store;
 
+pub use assign::AssignWindows;
 pub use spec::Windows;
 
 use crate::aggregate::{Aggregate, Program};

@@ -292,14 +292,24 @@ fn distinct_table(plan: &Plan, value: &FieldRef) -> TableSpec {
 
 /// A column of one instant, given in ms.
 fn timestamps(millis: i64, rows: usize, data_type: &DataType) -> Result<ArrayRef> {
-    let value = match data_type {
-        DataType::Timestamp(TimeUnit::Second, _) => Some(millis.div_euclid(1000)),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => millis.checked_mul(1000),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => millis.checked_mul(1_000_000),
-        _ => Some(millis),
+    instants(vec![millis; rows], data_type)
+}
+
+/// A column of instants, given in ms.
+pub(super) fn instants(mut values: Vec<i64>, data_type: &DataType) -> Result<ArrayRef> {
+    let factor = match data_type {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1_000_000,
+        _ => 1,
     };
-    let value =
-        value.ok_or_else(|| Error::user(format!("window bound {millis} ms is out of range for {data_type}")))?;
-    let ints: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![value; rows]));
+    for value in &mut values {
+        *value = match data_type {
+            DataType::Timestamp(TimeUnit::Second, _) => value.div_euclid(1000),
+            _ => value
+                .checked_mul(factor)
+                .ok_or_else(|| Error::user(format!("window bound {value} ms is out of range for {data_type}")))?,
+        };
+    }
+    let ints: ArrayRef = Arc::new(arrow::array::Int64Array::from(values));
     crate::aggregate::value::cast(&ints, data_type)
 }

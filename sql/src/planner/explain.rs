@@ -87,13 +87,13 @@ impl Tree<'_> {
                     None => format!("calc project {}", shown.join(", ")),
                 }
             }
+            StreamOp::Assign(windows) => {
+                let column = |i: usize| below.map_or_else(String::new, |b| b.schema.field(i).name().clone());
+                format!("assign {}", windows_text(windows, &column))
+            }
             StreamOp::Window(spec) => {
                 let column = |i: usize| below.map_or_else(String::new, |b| b.schema.field(i).name().clone());
-                let windows = match &spec.windows {
-                    Windows::EventTime { kind, time } => format!("{kind} by {}", column(*time)),
-                    Windows::ProcessingTime { kind } => format!("{kind} by processing time"),
-                    Windows::Attached { .. } => "windows of the rows below".into(),
-                };
+                let windows = windows_text(&spec.windows, &column);
                 let calls: Vec<String> = spec.aggregates.iter().map(|a| call(a, &column)).collect();
                 let keys: Vec<String> = spec.keys.iter().map(|k| column(*k)).collect();
                 format!("window aggregate {windows} keys ({}) compute {}", keys.join(", "), calls.join(", "))
@@ -120,6 +120,14 @@ impl Tree<'_> {
     fn made_parallelism(&self, ids: &[String]) -> String {
         let node = self.graph.nodes().iter().find(|n| ids.first() == Some(&n.id));
         node.and_then(|n| n.parallelism).map_or_else(|| "job".to_owned(), |p| p.to_string())
+    }
+}
+
+fn windows_text(windows: &Windows, column: &dyn Fn(usize) -> String) -> String {
+    match windows {
+        Windows::EventTime { kind, time } => format!("{kind} by {}", column(*time)),
+        Windows::ProcessingTime { kind } => format!("{kind} by processing time"),
+        Windows::Attached { .. } => "windows of the rows below".into(),
     }
 }
 

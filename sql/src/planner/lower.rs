@@ -63,7 +63,7 @@ pub(crate) fn window_place(expr: &Expr) -> Option<usize> {
     }
 }
 
-fn mentions_window(expr: &Expr) -> bool {
+pub(super) fn mentions_window(expr: &Expr) -> bool {
     expr.column_refs().into_iter().any(|c| c.name.starts_with("$window"))
 }
 
@@ -178,16 +178,18 @@ impl Lower<'_> {
         let predicate = bare(predicate);
         let mut input = self.settle_repeated(input, schema, std::slice::from_ref(&predicate))?;
         for part in datafusion_expr::utils::split_conjunction(&predicate) {
-            let part = over_base(part, schema, &input.outputs)?;
-            match &mut input.window {
-                Some(window) if mentions_window(&part) => {
-                    if !places(&part).is_empty() {
-                        return Err(refuse::window_and_row(refuse::span_of(&predicate).unwrap_or(self.span)));
-                    }
-                    window.predicates.push(part);
+            let mut over = over_base(part, schema, &input.outputs)?;
+            if let Some(window) = &mut input.window
+                && mentions_window(&over)
+            {
+                if places(&over).is_empty() {
+                    window.predicates.push(over);
+                    continue;
                 }
-                _ => input.predicates.push(part),
+                input = self.assign(input)?;
+                over = over_base(part, schema, &input.outputs)?;
             }
+            input.predicates.push(over);
         }
         Ok(input)
     }
@@ -223,9 +225,7 @@ impl Lower<'_> {
     /// The node that computes the pending calc; the base itself if there is nothing to do. With `exact`, the columns have these
     /// names and types.
     pub(crate) fn calc(&mut self, input: Pending, names: &[String], exact: Option<&SchemaRef>) -> Result<StreamId> {
-        if input.window.is_some() {
-            return Err(refuse::bare_window(self.span));
-        }
+        let mut input = self.assign(input)?;
         let base = self.streams.node(input.base).clone();
         let identity = input.outputs.len() == base.schema.fields().len()
             && input.outputs.iter().enumerate().all(|(i, e)| place(e) == Some(i));
@@ -233,7 +233,6 @@ impl Lower<'_> {
             return Ok(input.base);
         }
         let by_place = place_schema(&base.schema)?;
-        let mut input = input;
         specialise(&mut input, &by_place)?;
         let schema = match exact {
             Some(schema) => Arc::clone(schema),

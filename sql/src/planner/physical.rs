@@ -95,6 +95,7 @@ impl Emit<'_> {
                 self.add(spec, Arc::clone(&node.schema))
             }
             StreamOp::Calc { predicate, outputs } => self.calc(node, predicate.as_ref(), outputs),
+            StreamOp::Assign(windows) => window_op::assign(self, node, windows),
             StreamOp::Window(spec) => window_op::emit(self, node, spec),
             StreamOp::Union => {
                 let inputs: Vec<&Made> = node.inputs.iter().filter_map(|i| self.made.get(i)).collect();

@@ -64,15 +64,3 @@ pub(crate) fn half_window(aggregate: &Aggregate, statement: Span) -> Fault {
     Fault::unsupported(span, "grouping by one bound of a window only")
         .remedy("write GROUP BY .., window_start, window_end")
 }
-
-/// Rows in windows that nothing aggregates.
-pub(crate) fn bare_window(statement: Span) -> Fault {
-    Fault::unsupported(statement, "a window table function without an aggregate over it")
-        .remedy("add GROUP BY window_start, window_end and an aggregate, or read the table itself")
-}
-
-/// A window's bounds compared with a row's columns below the aggregate.
-pub(crate) fn window_and_row(span: Span) -> Fault {
-    Fault::unsupported(span, "comparing window_start, window_end or window_time with a column below their aggregate")
-        .remedy("compare above the aggregate, with a column that is grouped by")
-}

@@ -51,6 +51,8 @@ pub(crate) enum StreamOp {
     Constant { rows: usize },
     /// Filter, then projection.
     Calc { predicate: Option<Expr>, outputs: Vec<Expr> },
+    /// Every row once per window that it is in: the input's columns, window start, window end, window time.
+    Assign(Windows),
     /// Aggregates per key and window.
     Window(WindowSpec),
     /// The rows of all inputs; they have equal columns.

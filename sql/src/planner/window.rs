@@ -4,7 +4,9 @@
 //! of another window aggregate and carry its bounds (*attached*).
 
 use super::lower::{Lower, Pending, bare, over_base, window_place};
-use super::stream::{AggregateSpec, Late, StreamNode, StreamOp, WindowSpec, Windows, column, mix};
+use super::stream::{
+    AggregateSpec, Late, StreamId, StreamNode, StreamOp, WindowSpec, Windows, column, mix, place, places,
+};
 use super::{refuse, written_schema};
 use crate::aggregate::AggregateKind;
 use crate::attribute::Attribute;
@@ -12,6 +14,7 @@ use crate::error::{Fault, Result};
 use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::DFSchema;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion_expr::logical_plan::Aggregate;
 use datafusion_expr::{Expr, lit};
@@ -52,6 +55,7 @@ impl Inputs {
 impl Lower<'_> {
     pub(super) fn aggregate(&mut self, input: Pending, aggregate: &Aggregate) -> Result<Pending> {
         let schema = Arc::clone(aggregate.input.schema());
+        let input = self.assign_if_computed(input, &schema, aggregate)?;
         let attribute = |e: &Expr| bound_of(e, &schema, &input.attributes);
         let bounds: Vec<usize> = aggregate.group_expr.iter().filter_map(attribute).map(|(place, _)| place).collect();
         if bounds.is_empty() {
@@ -93,6 +97,59 @@ impl Lower<'_> {
                 .collect(),
         });
         self.window_node(input, inputs, WindowSpec { windows, keys, aggregates, late }, &groups, aggregate)
+    }
+
+    /// Rows that were put into windows, with the bounds as columns; all others as they are.
+    pub(super) fn assign(&mut self, input: Pending) -> Result<Pending> {
+        let Some(window) = input.window else { return Ok(input) };
+        let mut used: Vec<Expr> = input.outputs.iter().flat_map(places).map(column).collect();
+        let time = used.iter().position(|e| *e == window.time).unwrap_or_else(|| {
+            used.push(window.time.clone());
+            used.len() - 1
+        });
+        let mut inner = Inputs::default();
+        let below = Arc::clone(&self.streams.node(input.base).schema);
+        for expr in &used {
+            let name = place(expr).and_then(|p| below.fields().get(p)).map_or(&window.time_name, |f| f.name());
+            inner.place(expr.clone(), name);
+        }
+        let time = inner.place(used.swap_remove(time), &window.time_name);
+        let mut attributes = vec![None; inner.exprs.len()];
+        attributes[time] = (!window.processing_time).then_some(Attribute::Rowtime);
+        let Inputs { exprs, names } = inner;
+        let (first, outputs) = (exprs.len(), exprs.clone());
+        let calc = Pending { base: input.base, predicates: input.predicates, outputs, attributes, window: None };
+        let id = self.calc(calc, &names, None)?;
+        let windows = match window.processing_time {
+            true => Windows::ProcessingTime { kind: window.kind },
+            false => Windows::EventTime { kind: window.kind, time },
+        };
+        let node = assign_node(self.streams.node(id), id, windows);
+        let moved = |e: Expr| {
+            let moved = e.transform(|e| {
+                let at = match (window_place(&e), place(&e)) {
+                    (Some(bound), _) => Some(first + bound),
+                    (None, Some(_)) => exprs.iter().position(|known| *known == e),
+                    _ => None,
+                };
+                Ok(at.map_or(Transformed::no(e), |at| Transformed::yes(column(at))))
+            });
+            moved.map(|t| t.data).map_err(crate::fault::of)
+        };
+        let predicates = window.predicates.into_iter().map(moved).collect::<Result<_>>()?;
+        let outputs = input.outputs.into_iter().map(moved).collect::<Result<_>>()?;
+        let base = self.streams.add(node, vec![]);
+        Ok(Pending { base, predicates, outputs, attributes: input.attributes, window: None })
+    }
+
+    /// Makes columns of the bounds if the aggregate computes with them: what it groups by is one of them as it is, or none.
+    fn assign_if_computed(&mut self, input: Pending, schema: &DFSchema, aggregate: &Aggregate) -> Result<Pending> {
+        let plain = |e: &&Expr| bound_of(e, schema, &input.attributes).is_none();
+        let mut computed = false;
+        for expr in aggregate.group_expr.iter().filter(plain).chain(&aggregate.aggr_expr) {
+            computed |= super::lower::mentions_window(&over_base(&bare(expr), schema, &input.outputs)?);
+        }
+        if computed { self.assign(input) } else { Ok(input) }
     }
 
     /// Where the windows come from, with the columns that say so.
@@ -185,15 +242,6 @@ impl Lower<'_> {
         aggregate: &Aggregate,
     ) -> Result<Pending> {
         let window = input.window.take();
-        if inputs.exprs.iter().any(|e| e.column_refs().iter().any(|c| c.name.starts_with("$window"))) {
-            let fault = Fault::unsupported(
-                self.span,
-                "computing with window_start, window_end or window_time below their aggregate",
-            );
-            return Err(fault.remedy(
-                "compute it above: SELECT f(window_end) .. FROM (SELECT .. GROUP BY window_start, window_end)",
-            ));
-        }
         if inputs.exprs.is_empty() {
             // count(*) by processing time: rows without columns have no length everywhere.
             inputs.place(lit(true), "row");
@@ -244,7 +292,6 @@ pub(super) fn name_of(expr: &Expr) -> String {
 
 /// A predicate on window bounds over the operator's output.
 fn over_bounds(predicate: Expr, first_bound: usize) -> Result<Expr> {
-    use datafusion_common::tree_node::{Transformed, TreeNode};
     let replaced = predicate.transform(|e| match window_place(&e) {
         Some(place) => Ok(Transformed::yes(column(first_bound + place))),
         None => Ok(Transformed::no(e)),
@@ -262,12 +309,33 @@ fn bound_of(expr: &Expr, schema: &DFSchema, attributes: &[Option<Attribute>]) ->
     }
 }
 
-fn node(
-    below: &StreamNode,
-    id: super::stream::StreamId,
-    spec: WindowSpec,
-    aggregate: &Aggregate,
-) -> Result<StreamNode> {
+/// The node that puts rows into windows.
+fn assign_node(below: &StreamNode, id: StreamId, windows: Windows) -> StreamNode {
+    let columns = below.schema.fields().len();
+    let time_type = match &windows {
+        Windows::EventTime { time, .. } => below.schema.field(*time).data_type().clone(),
+        _ => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+    };
+    let what = mix([hash_text(&window_text(&windows, below)), below.rows]);
+    let mut fields: Vec<Field> = below.schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut lineage = below.lineage.clone();
+    for (name, data_type) in WINDOW_COLUMNS.iter().zip([BOUND, BOUND, time_type]) {
+        fields.push(Field::new(*name, data_type, false));
+        lineage.push(mix([hash_text(name), what]));
+    }
+    let rowtime = matches!(windows, Windows::EventTime { .. }).then_some(columns + 2);
+    StreamNode {
+        op: StreamOp::Assign(windows),
+        inputs: vec![id],
+        schema: Arc::new(Schema::new(fields)),
+        lineage,
+        rows: mix([hash_text("assign"), what]),
+        rowtime,
+        unique: vec![],
+    }
+}
+
+fn node(below: &StreamNode, id: StreamId, spec: WindowSpec, aggregate: &Aggregate) -> Result<StreamNode> {
     let event_time = match &spec.windows {
         Windows::EventTime { .. } => true,
         Windows::ProcessingTime { .. } => false,

@@ -5,10 +5,11 @@ use super::stream::{AggregateSpec, StreamNode, StreamOp, Streams, WindowSpec, Wi
 use crate::aggregate::AggregateKind;
 use crate::error::{Fault, Result};
 use crate::nodes::WindowKind;
+use arrow::datatypes::Schema;
 use std::sync::Arc;
 use thalweg_engine::{NodeKind, NodeSpec, Partitioning};
 use thalweg_operators::aggregate::{Aggregate, Function};
-use thalweg_operators::window::{WindowAggregate, WindowTime, Windows as OperatorWindows};
+use thalweg_operators::window::{AssignWindows, WindowAggregate, WindowTime, Windows as OperatorWindows};
 
 /// Adds the operators of a window aggregate.
 pub(crate) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &WindowSpec) -> Result<Made> {
@@ -64,6 +65,36 @@ pub(crate) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &WindowSpec) ->
     emit.add(global, Arc::clone(&node.schema))
 }
 
+/// Adds the operator that puts rows into windows.
+pub(crate) fn assign(emit: &mut Emit<'_>, node: &StreamNode, windows: &Windows) -> Result<Made> {
+    let input = emit.input(node)?.clone();
+    let (kind, time) = match windows {
+        Windows::EventTime { kind, time } => {
+            let time = compile(&super::stream::column(*time), &input.schema, &input.places)?;
+            (kind, WindowTime::Event { time, windows: operator_windows(*kind) })
+        }
+        Windows::ProcessingTime { kind } => (kind, WindowTime::Processing { windows: operator_windows(*kind) }),
+        Windows::Attached { .. } => return Err(Fault::internal("rows that carry windows are put into windows")),
+    };
+    // What was pruned below is not there; what is, keeps its place.
+    let below = input.schema.fields().len();
+    let first = node.schema.fields().len() - 3;
+    let fields = input.schema.fields().iter().chain(node.schema.fields().iter().skip(first)).cloned();
+    let output = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let operator = AssignWindows { time, output: Arc::clone(&output) };
+    operator
+        .time
+        .windows()
+        .check()
+        .map_err(|e| Fault::invalid(emit.span, e.message()).remedy("choose other windows"))?;
+    let kind_of = NodeKind::Operator(Arc::new(operator));
+    let id = emit.id(format!("assign-{:08x}", short(node.rows)));
+    let spec = NodeSpec::new(id, format!("assign {kind}"), kind_of, input.edges(&Partitioning::Forward));
+    let mut made = emit.add(spec, output)?;
+    made.places = input.places.into_iter().chain((below..below + 3).map(Some)).collect();
+    Ok(made)
+}
+
 /// The windows; for rows that carry bounds those of the aggregate below that made them.
 fn window_kind(streams: &Streams, node: &StreamNode, spec: &WindowSpec) -> Option<WindowKind> {
     match &spec.windows {
@@ -72,6 +103,8 @@ fn window_kind(streams: &Streams, node: &StreamNode, spec: &WindowSpec) -> Optio
             let below = streams.node(*input);
             match &below.op {
                 StreamOp::Window(spec) => window_kind(streams, below, spec),
+                StreamOp::Assign(Windows::EventTime { kind, .. } | Windows::ProcessingTime { kind }) => Some(*kind),
+                StreamOp::Assign(Windows::Attached { .. }) => None,
                 StreamOp::Calc { .. } | StreamOp::Union => window_kind(streams, below, spec),
                 StreamOp::Source(_) | StreamOp::Constant { .. } => None,
             }
