@@ -22,6 +22,9 @@ use thalweg_engine::Graph;
 /// The setting that makes `0.5` a DECIMAL, as in Flink; else it is a DOUBLE.
 pub const DECIMAL_LITERALS: &str = "sql.decimal-literals";
 
+/// The setting that says how many subtasks an operator has.
+const PARALLELISM: &str = "parallelism";
+
 /// What a text asks for, in its order.
 #[derive(Clone, Default)]
 pub struct Program {
@@ -119,10 +122,14 @@ impl<'a> Compiler<'a> {
     }
 
     fn apply_settings(&mut self) {
-        let below = self.settings.get(DECIMAL_LITERALS);
+        self.binder.decimal_literals = self.setting(DECIMAL_LITERALS).is_none_or(|v| !v.eq_ignore_ascii_case("false"));
+    }
+
+    /// The value in force: that of SET, unless a flag fixed another.
+    fn setting(&self, key: &str) -> Option<String> {
+        let below = self.settings.get(key);
         let fixed = below.as_ref().is_some_and(|(_, fixed)| *fixed);
-        let value = self.set.get(DECIMAL_LITERALS).filter(|_| !fixed).cloned().or(below.map(|(value, _)| value));
-        self.binder.decimal_literals = value.is_none_or(|v| !v.eq_ignore_ascii_case("false"));
+        self.set.get(key).filter(|_| !fixed).cloned().or(below.map(|(value, _)| value))
     }
 
     fn statement(&mut self, statement: &Statement) -> Result<()> {
@@ -192,7 +199,7 @@ impl<'a> Compiler<'a> {
         let plan = self.plan(statement)?;
         let (graph, made) = physical::graph(&plan, self.connectors)?;
         Ok(Job {
-            explain: explain(&plan, &graph, &made),
+            explain: explain(&plan, &graph, &made, self.setting(PARALLELISM).as_deref().unwrap_or("auto")),
             graph,
             text: self.source.slice(statement.span).to_owned(),
             position: self.source.position(statement.span.start),

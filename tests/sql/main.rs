@@ -28,7 +28,7 @@ macro_rules! files {
     };
 }
 
-files!(aggregates, assign, casts, functions, limits, nested, projection, refusals, windows);
+files!(aggregates, answers, assign, casts, functions, limits, nested, projection, refusals, windows);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")
@@ -90,6 +90,14 @@ impl Context {
                 self.setup.push_str(&sql);
                 self.setup.push_str(if sql.trim_end().ends_with(';') { "\n" } else { ";\n" });
             }
+            Kind::Answer { sql, rows } => {
+                let (program, _) = self.compiled(&sql)?;
+                let Some(thalweg_sql::Item::Answer(answer)) = program.items.last() else {
+                    return Err("the statement is not answered".into());
+                };
+                let lines = answer.rows.iter().map(|row| row.join("|").trim_end().to_owned());
+                same("answer", &rows, &lines.collect::<Vec<_>>())?;
+            }
             Kind::Refused { sql, error } => match self.compiled(&sql) {
                 Ok(_) => return Err("is not refused".into()),
                 Err(text) => matches(&text, &error)?,
@@ -106,7 +114,8 @@ impl Context {
         let before = self.setup.lines().count();
         let program = compile(&format!("{}{sql}", self.setup), &BTreeMap::new(), &tables, &tables);
         let program = program.map_err(|e| {
-            let place = e.position().map(|p| format!("{}:{} ", p.line as i64 - before as i64, p.column)).unwrap_or_default();
+            let place =
+                e.position().map(|p| format!("{}:{} ", p.line as i64 - before as i64, p.column)).unwrap_or_default();
             format!("{place}{}; {}", e.reason(), e.remedy().unwrap_or("no remedy"))
         });
         Ok((program?, tables))

@@ -5,6 +5,7 @@
 //! | `data NAME`, lines of JSON | the rows of table NAME for what follows; a line `split` begins another split |
 //! | `statement ok`, SQL | compiles; what it defines stays for the rest of the file |
 //! | `statement error REGEX`, SQL | is refused with `LINE:COLUMN reason; remedy`, the line counted in the SQL |
+//! | `statement answer`, SQL, `----`, rows | EXPLAIN, SHOW or DESCRIBE, answered with these rows |
 //! | `query error REGEX`, SQL | compiles, and fails when it runs |
 //! | `query rowsort`, SQL, `oracle ..`, `----`, rows | gives these rows, in any order |
 //!
@@ -22,6 +23,7 @@ pub struct Item {
 pub enum Kind {
     Data { table: String, splits: Vec<Vec<String>> },
     Setup { sql: String },
+    Answer { sql: String, rows: Vec<String> },
     Refused { sql: String, error: String },
     Fails { sql: String, error: String },
     Query(Query),
@@ -67,6 +69,11 @@ fn block(head: &str, body: &[&str], first: usize) -> Result<Kind, String> {
         return Ok(Kind::Fails { sql: sql(), error: error.to_owned() });
     }
     match head {
+        "statement answer" => {
+            let mut parts = body.split(|l| *l == "----").map(<[&str]>::to_vec);
+            let (Some(sql), Some(rows)) = (parts.next(), parts.next()) else { return Err("no `----`".into()) };
+            Ok(Kind::Answer { sql: sql.join("\n"), rows: rows.iter().map(|l| l.to_string()).collect() })
+        }
         "statement ok" => Ok(Kind::Setup { sql: sql() }),
         "query rowsort" => query(body, first).map(Kind::Query),
         _ => Err(format!("no kind of block: {head}")),

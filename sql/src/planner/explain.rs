@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use thalweg_engine::Graph;
 
-/// The tree of a job.
-pub(crate) fn explain(plan: &JobPlan, graph: &Graph, made: &BTreeMap<StreamId, Made>) -> String {
-    let mut out = Tree { plan, graph, made, shown: BTreeSet::new(), text: String::new() };
+/// The tree of a job; `parallelism` is that of operators without one of their own.
+pub(crate) fn explain(plan: &JobPlan, graph: &Graph, made: &BTreeMap<StreamId, Made>, parallelism: &str) -> String {
+    let mut out = Tree { plan, graph, made, parallelism, shown: BTreeSet::new(), text: String::new() };
     for sink in &plan.sinks {
         let name = match &sink.target {
             Target::Table(table) => format!("insert into {}", table.name),
@@ -35,6 +35,7 @@ struct Tree<'a> {
     plan: &'a JobPlan,
     graph: &'a Graph,
     made: &'a BTreeMap<StreamId, Made>,
+    parallelism: &'a str,
     shown: BTreeSet<StreamId>,
     text: String,
 }
@@ -119,7 +120,7 @@ impl Tree<'_> {
 
     fn made_parallelism(&self, ids: &[String]) -> String {
         let node = self.graph.nodes().iter().find(|n| ids.first() == Some(&n.id));
-        node.and_then(|n| n.parallelism).map_or_else(|| "job".to_owned(), |p| p.to_string())
+        node.and_then(|n| n.parallelism).map_or_else(|| self.parallelism.to_owned(), |p| p.to_string())
     }
 }
 
