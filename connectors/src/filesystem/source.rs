@@ -177,7 +177,7 @@ impl SourceReader for FileReader {
             current.ready = None;
         }
         let rejected = bad.iter().map(|b| Rejected {
-            position: format!("{}:{}", current.name, b.position),
+            position: format!("{}, byte {}", current.name, b.position),
             reason: &b.reason,
             raw: Some(&b.raw),
         });

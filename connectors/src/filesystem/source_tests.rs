@@ -159,7 +159,7 @@ fn bad_records_follow_the_policy_and_come_once() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("x.json"), "{\"a\":1}\nno\n{\"a\":2}\n{\"a\":[]}\n{\"a\":3}\n").unwrap();
     let failed = fault(&number(dir.path(), &[JSON]));
-    assert!(failed.contains("x.json:8: ") && failed.contains("'bad-record' = 'skip'"), "{failed}");
+    assert!(failed.contains("x.json, byte 8: ") && failed.contains("'bad-record' = 'skip'"), "{failed}");
     let rows = ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"];
     let skipped = everything(&number(dir.path(), &[JSON, ("json.ignore-parse-errors", "true")]));
     assert_eq!((skipped.rows.as_slice(), skipped.bad_records), (rows.map(str::to_owned).as_slice(), 2));

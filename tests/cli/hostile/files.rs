@@ -35,26 +35,26 @@ pub fn cases() -> Vec<Case> {
 
 fn records() -> Vec<Case> {
     vec![
-        record(r#"{"a":1,"s":"x""#, &["rows.json:215: "]),
-        record(r#"{"a":1e999}"#, &["rows.json:215: ", "`a`"]),
-        record(r#"{"a":99999999999999999999}"#, &["rows.json:215: ", "`a`"]),
-        record(r#"{"a":1.5}"#, &["rows.json:215: ", "`a`"]),
-        record(r#"{"a":"x"}"#, &["rows.json:215: ", "`a`"]),
-        record(r#"{"a":{}}"#, &["rows.json:215: ", "`a`"]),
-        record(b"{\"s\":\"\xff\"}", &["rows.json:215: ", "UTF-8"]),
-        record(b"{\"s\":\"a\0b\"}", &["rows.json:215: "]),
-        record(r#"{"s":"\ud800"}"#, &["rows.json:215: "]),
-        record("[1, 2]", &["rows.json:215: ", "`{`"]),
-        record("nonsense", &["rows.json:215: "]),
-        record(r#"{"a":1}{"a":2}"#, &["rows.json:215: "]),
+        record(r#"{"a":1,"s":"x""#, &["rows.json, byte 215: "]),
+        record(r#"{"a":1e999}"#, &["rows.json, byte 215: ", "`a`"]),
+        record(r#"{"a":99999999999999999999}"#, &["rows.json, byte 215: ", "`a`"]),
+        record(r#"{"a":1.5}"#, &["rows.json, byte 215: ", "`a`"]),
+        record(r#"{"a":"x"}"#, &["rows.json, byte 215: ", "`a`"]),
+        record(r#"{"a":{}}"#, &["rows.json, byte 215: ", "`a`"]),
+        record(b"{\"s\":\"\xff\"}", &["rows.json, byte 215: ", "UTF-8"]),
+        record(b"{\"s\":\"a\0b\"}", &["rows.json, byte 215: "]),
+        record(r#"{"s":"\ud800"}"#, &["rows.json, byte 215: "]),
+        record("[1, 2]", &["rows.json, byte 215: ", "`{`"]),
+        record("nonsense", &["rows.json, byte 215: "]),
+        record(r#"{"a":1}{"a":2}"#, &["rows.json, byte 215: "]),
         record(
             format!("{{\"z\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)),
-            &["rows.json:215: ", "deeper than 128"],
+            &["rows.json, byte 215: ", "deeper than 128"],
         ),
-        record("{\"z\":".repeat(100_000), &["rows.json:215: ", "deeper than 128"]),
+        record("{\"z\":".repeat(100_000), &["rows.json, byte 215: ", "deeper than 128"]),
         record(format!("{{\"s\":\"{}\"}}", "x".repeat(100 << 20)), &["line at byte ", "source.max-line-bytes"]),
-        record(vec![0u8; 4096], &["rows.json:215: "]).named("record of 4096 NUL"),
-        record("{\"a\":".to_owned() + &"9".repeat(1_000_000) + "}", &["rows.json:215: "]),
+        record(vec![0u8; 4096], &["rows.json, byte 215: "]).named("record of 4096 NUL"),
+        record("{\"a\":".to_owned() + &"9".repeat(1_000_000) + "}", &["rows.json, byte 215: "]),
     ]
 }
 
