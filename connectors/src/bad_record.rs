@@ -89,7 +89,7 @@ impl BadRecords {
 /// One record that could not be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected<'a, P> {
-    /// Where it stands, in the connector's terms: `orders-3:17`, `a.json:120`.
+    /// Where it stands, in the connector's terms: `orders-3:17`, `a.json, byte 120`.
     pub position: P,
     /// Why, as a lowercase fragment.
     pub reason: &'a str,
