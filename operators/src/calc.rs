@@ -1,17 +1,20 @@
 //! Filter and projection in one operator. Stateless; weights and time pass through.
 //!
-//! Per batch: 1. the predicate is evaluated on all rows; 2. the *inputs* of the projections are collected: the columns they
-//! mention, or only the field if all they want of a struct column is `struct.field`; 3. only those are filtered, in one pass
-//! per column, and not at all if every row stays; 4. the projections are evaluated on what is left. A projection that is a
-//! plain column or field is its input: no copy.
+//! Per batch: 1. the parts of the predicate that only compare columns with constants are evaluated on all rows; if they leave
+//! few, the rest sees only those; 2. what the rest of the predicate has in common with the projections is computed, and the rest
+//! evaluated; 3. only columns that the projections read are filtered, in one pass per column, and not at all if every row
+//! stays; 4. what the projections have in common is computed, and then they are. A column, or a field of a struct column, is
+//! taken as it is: no copy.
 
 use crate::expr::{self, Expr, Kept};
-use arrow::array::{RecordBatch, RecordBatchOptions};
+use crate::share::{Sharing, is_cheap, is_input};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::and;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion_physical_expr::ScalarFunctionExpr;
-use datafusion_physical_expr::expressions::{Column, Literal};
+use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::{conjunction_opt, split_conjunction};
 use std::sync::Arc;
 use thalweg_engine::{Batch, Context, Error, Operator, OperatorFactory, OutPort, Port, Result};
 
@@ -62,15 +65,7 @@ impl Calc {
                 return Err(Error::internal(text));
             }
         }
-        let mut inputs = Inputs::default();
-        let projections = projections.iter().map(|p| inputs.collect(p, &self.input)).collect::<Result<_>>()?;
-        Ok(CalcOperator {
-            predicate: self.predicate.clone(),
-            needed: Arc::new(Schema::new(inputs.fields)),
-            inputs: inputs.exprs,
-            projections,
-            output: self.output.clone(),
-        })
+        CalcOperator::new(self, projections)
     }
 }
 
@@ -117,56 +112,141 @@ impl Inputs {
     }
 }
 
-/// A column, or a field of a struct column: what can be had without a copy.
-fn is_input(e: &Expr) -> bool {
-    if e.is::<Column>() {
-        return true;
+/// The columns of `schema` and those of `more`, which are over the columns before them.
+fn extended(schema: &SchemaRef, more: &[Expr]) -> Result<SchemaRef> {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    for e in more {
+        let data_type = e.data_type(&Schema::new(fields.clone())).map_err(|e| expr::error(&e))?;
+        fields.push(Arc::new(Field::new(expr::Text(e).to_string(), data_type, true)));
     }
-    let Some(function) = e.downcast_ref::<ScalarFunctionExpr>() else { return false };
-    match function.args() {
-        [of, names @ ..] if function.name() == "get_field" => is_input(of) && names.iter().all(|n| n.is::<Literal>()),
-        _ => false,
-    }
+    Ok(Arc::new(Schema::new(fields)))
 }
+
+/// If no more of the rows than this are left, they are taken out before the rest of the predicate is evaluated.
+const FEW: (usize, usize) = (3, 4);
 
 /// The running form of [`Calc`].
 pub struct CalcOperator {
-    predicate: Option<Expr>,
-    /// The columns and fields that the projections read.
+    /// What only compares: over the input.
+    first: Option<Expr>,
+    /// The columns and fields that anything below reads, over the input.
     inputs: Vec<Expr>,
-    needed: SchemaRef,
-    /// Over `needed`.
+    wide: SchemaRef,
+    /// What predicate and projections share, over `wide` and each other.
+    early: Vec<Expr>,
+    early_schema: SchemaRef,
+    /// The rest of the predicate, over `early_schema`.
+    rest: Option<Expr>,
+    /// The columns of `early_schema` that anything below reads.
+    kept: Vec<usize>,
+    /// What projections share, over those and each other.
+    late: Vec<Expr>,
+    late_schema: SchemaRef,
+    /// Over `late_schema`.
     projections: Vec<Expr>,
     output: SchemaRef,
 }
 
 impl CalcOperator {
+    fn new(calc: &Calc, projections: Vec<Expr>) -> Result<CalcOperator> {
+        let parts = calc.predicate.as_ref().map(split_conjunction).unwrap_or_default();
+        let (first, rest): (Vec<&Expr>, Vec<&Expr>) = parts.into_iter().partition(|e| is_cheap(e));
+        let rest = conjunction_opt(rest.into_iter().cloned());
+        let mut inputs = Inputs::default();
+        let rest = rest.map(|e| inputs.collect(&e, &calc.input)).transpose()?;
+        let projections = projections.iter().map(|e| inputs.collect(e, &calc.input)).collect::<Result<Vec<_>>>()?;
+        let wide: SchemaRef = Arc::new(Schema::new(inputs.fields));
+
+        let certain: Vec<&Expr> = rest.iter().collect();
+        let mut sharing = Sharing::find(&certain, &projections.iter().collect::<Vec<_>>(), wide.fields().len());
+        let rest = rest.map(|e| sharing.take_out(&e)).transpose().map_err(|e| expr::error(&e))?;
+        let projections = taken_out(&mut sharing, &projections)?;
+        let early_schema = extended(&wide, &sharing.shared)?;
+        let early = sharing.shared;
+
+        let mut kept = Inputs::default();
+        let projections = projections.iter().map(|e| kept.collect(e, &early_schema)).collect::<Result<Vec<_>>>()?;
+        let mut sharing = Sharing::find(&projections.iter().collect::<Vec<_>>(), &[], kept.fields.len());
+        let projections = taken_out(&mut sharing, &projections)?;
+        let late_schema = extended(&Arc::new(Schema::new(kept.fields)), &sharing.shared)?;
+        let kept = kept.exprs.iter().filter_map(|e| e.downcast_ref::<Column>().map(Column::index)).collect();
+        let (first, inputs) = (conjunction_opt(first.into_iter().cloned()), inputs.exprs);
+        let output = calc.output.clone();
+        let late = sharing.shared;
+        Ok(CalcOperator {
+            first,
+            inputs,
+            wide,
+            early,
+            early_schema,
+            rest,
+            kept,
+            late,
+            late_schema,
+            projections,
+            output,
+        })
+    }
+
     /// The result for one batch; `None` if no row is left. Errors: `user` for what the data does not allow.
     pub fn apply(&self, batch: &Batch) -> Result<Option<Batch>> {
         if batch.is_empty() {
             return Ok(None);
         }
-        let kept = match &self.predicate {
-            None => Kept::All,
-            Some(predicate) => expr::select(predicate, batch.columns())?,
+        let mut mask = match self.first.as_ref().map(|e| expr::select(e, batch.columns())).transpose()? {
+            Some(Kept::None) => return Ok(None),
+            Some(Kept::Some(mask)) => Some(mask),
+            Some(Kept::All) | None => None,
         };
-        let needed = match kept {
-            Kept::None => return Ok(None),
-            Kept::All => self.needed(batch)?,
-            Kept::Some(mask) => self.needed(batch)?.filter(&mask)?,
-        };
-        let rows = needed.columns();
-        let columns = self.projections.iter().map(|p| expr::evaluate(p, rows)).collect::<Result<_>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(needed.num_rows()));
-        let columns = RecordBatch::try_new_with_options(self.output.clone(), columns, &options)?;
-        needed.with_columns(columns).map(Some)
+        let inputs = self.inputs.iter().map(|e| expr::evaluate(e, batch.columns())).collect::<Result<_>>()?;
+        let mut rows = with_rows(batch, &self.wide, inputs)?;
+        if let Some(rest) = &self.rest {
+            if let Some(few) = mask.take_if(|m| m.true_count() * FEW.1 <= rows.num_rows() * FEW.0) {
+                rows = rows.filter(&few)?;
+            }
+            rows = extend(rows, &self.early, &self.early_schema)?;
+            mask = match (expr::select(rest, rows.columns())?, mask) {
+                (Kept::None, _) => return Ok(None),
+                (Kept::All, mask) => mask,
+                (Kept::Some(more), None) => Some(more),
+                (Kept::Some(more), Some(mask)) => Some(and(&mask, &more)?),
+            };
+        }
+        let Some(rows) = self.keep(&rows, mask)? else { return Ok(None) };
+        let rows = extend(rows, &self.late, &self.late_schema)?;
+        let columns = self.projections.iter().map(|p| expr::evaluate(p, rows.columns())).collect::<Result<_>>()?;
+        with_rows(&rows, &self.output, columns).map(Some)
     }
 
-    fn needed(&self, batch: &Batch) -> Result<Batch> {
-        let columns = self.inputs.iter().map(|e| expr::evaluate(e, batch.columns())).collect::<Result<_>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        batch.with_columns(RecordBatch::try_new_with_options(self.needed.clone(), columns, &options)?)
+    fn keep(&self, rows: &Batch, mask: Option<BooleanArray>) -> Result<Option<Batch>> {
+        let rows = rows.project(&self.kept)?;
+        match mask {
+            None => Ok(Some(rows)),
+            Some(mask) => Ok(Some(rows.filter(&mask)?).filter(|rows| !rows.is_empty())),
+        }
     }
+}
+
+fn taken_out(sharing: &mut Sharing, exprs: &[Expr]) -> Result<Vec<Expr>> {
+    exprs.iter().map(|e| sharing.take_out(e).map_err(|e| expr::error(&e))).collect()
+}
+
+/// Other columns for the same rows.
+fn with_rows(rows: &Batch, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<Batch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    rows.with_columns(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// The rows with the columns `more` behind theirs, each over those before it.
+fn extend(rows: Batch, more: &[Expr], schema: &SchemaRef) -> Result<Batch> {
+    let mut rows = rows;
+    for e in more {
+        let mut columns = rows.columns().columns().to_vec();
+        columns.push(expr::evaluate(e, rows.columns())?);
+        let so_far = Arc::new(Schema::new(schema.fields().iter().take(columns.len()).cloned().collect::<Vec<_>>()));
+        rows = with_rows(&rows, &so_far, columns)?;
+    }
+    Ok(rows)
 }
 
 impl Operator for CalcOperator {

@@ -4,8 +4,11 @@ use super::*;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, StructArray};
 use arrow::datatypes::{DataType, Int64Type};
 use datafusion_common::ScalarValue;
-use datafusion_expr::Operator as Op;
-use datafusion_physical_expr::expressions::{binary, lit};
+use datafusion_common::config::ConfigOptions;
+use datafusion_expr::{ColumnarValue, Operator as Op, Volatility, create_udf};
+use datafusion_physical_expr::ScalarFunctionExpr;
+use datafusion_physical_expr::expressions::{Literal, binary, case, lit};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use thalweg_engine::ErrorKind;
 
 fn schema(fields: &[(&str, DataType)]) -> SchemaRef {
@@ -131,4 +134,78 @@ fn a_filtered_struct_column_keeps_its_rows() {
     let got = calc.apply(&batch).unwrap().unwrap();
     let p = got.columns().column(0).as_struct();
     assert_eq!((p.len(), p.column(0).is_null(0), int(&got, 1)), (2, true, vec![Some(1); 2]));
+}
+
+/// `a` plus one, by a function that counts the rows it is asked for; NULL stays.
+fn counted(a: Expr, rows: &Arc<AtomicUsize>) -> Expr {
+    let rows = rows.clone();
+    let plus_one = move |args: &[ColumnarValue]| {
+        let ColumnarValue::Array(a) = &args[0] else { panic!("a column") };
+        rows.fetch_add(a.len(), Ordering::Relaxed);
+        let sum: Int64Array = a.as_primitive::<Int64Type>().unary(|v| v + 1);
+        Ok(ColumnarValue::Array(Arc::new(sum)))
+    };
+    let volatility = Volatility::Immutable;
+    let udf = create_udf("plus_one", vec![DataType::Int64], DataType::Int64, volatility, Arc::new(plus_one));
+    let function = ScalarFunctionExpr::try_new(Arc::new(udf), vec![a], &input(), Arc::new(ConfigOptions::default()));
+    Arc::new(function.unwrap())
+}
+
+fn two_columns() -> SchemaRef {
+    schema(&[("x", DataType::Int64), ("y", DataType::Int64)])
+}
+
+#[test]
+fn what_predicate_and_projections_share_is_computed_once() {
+    let rows_asked = Arc::new(AtomicUsize::new(0));
+    let f = counted(col("a", 0), &rows_asked);
+    let more = bin(f.clone(), Op::Plus, lit(10i64), &input());
+    let calc = Calc {
+        input: input(),
+        predicate: Some(bin(f.clone(), Op::Gt, lit(2i64), &input())),
+        projections: Some(vec![bin(more.clone(), Op::Multiply, more, &input()), f]),
+        output: two_columns(),
+    };
+    let calc = calc.compile().unwrap();
+    let got = calc.apply(&rows(vec![Some(1), Some(2), None, Some(3)])).unwrap().unwrap();
+    assert_eq!((int(&got, 0), int(&got, 1)), (vec![Some(169), Some(196)], vec![Some(3), Some(4)]));
+    assert_eq!(rows_asked.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn what_only_compares_runs_first_and_keeps_few_rows_from_the_rest() {
+    let rows_asked = Arc::new(AtomicUsize::new(0));
+    let f = counted(col("a", 0), &rows_asked);
+    let cheap = bin(col("a", 0), Op::LtEq, lit(4i64), &input());
+    let costly = bin(f.clone(), Op::NotEq, lit(3i64), &input());
+    for (rows_in, asked) in [(16, 4), (5, 5)] {
+        rows_asked.store(0, Ordering::Relaxed);
+        let calc = Calc {
+            input: input(),
+            predicate: Some(bin(costly.clone(), Op::And, cheap.clone(), &input())),
+            projections: Some(vec![f.clone(), col("a", 0)]),
+            output: two_columns(),
+        };
+        let batch = rows((1..=rows_in).map(Some).collect());
+        let batch = Batch::with_weights(batch.columns().clone(), (1..=rows_in).collect::<Vec<_>>().into()).unwrap();
+        let got = calc.compile().unwrap().apply(&batch).unwrap().unwrap();
+        assert_eq!(int(&got, 0), [Some(2), Some(4), Some(5)]);
+        assert_eq!(got.weights(), Some(&[1, 3, 4][..]));
+        assert_eq!(rows_asked.load(Ordering::Relaxed), asked, "of {rows_in} rows");
+    }
+}
+
+#[test]
+fn a_case_keeps_rows_from_what_its_branches_share() {
+    let rows_asked = Arc::new(AtomicUsize::new(0));
+    let f = counted(col("a", 0), &rows_asked);
+    let branch = |limit: i64| {
+        let when = bin(col("a", 0), Op::Gt, lit(limit), &input());
+        case(None, vec![(when, f.clone())], Some(lit(0i64))).unwrap()
+    };
+    let calc = Calc::project(input(), vec![branch(1), branch(2)], two_columns()).compile().unwrap();
+    let got = calc.apply(&rows(vec![Some(1), Some(2), Some(3), None])).unwrap().unwrap();
+    assert_eq!(int(&got, 0), [Some(0), Some(3), Some(4), Some(0)]);
+    assert_eq!(int(&got, 1), [Some(0), Some(0), Some(4), Some(0)]);
+    assert_eq!(rows_asked.load(Ordering::Relaxed), 3, "two rows for one branch, one for the other");
 }

@@ -5,4 +5,5 @@
 pub mod aggregate;
 pub mod calc;
 pub mod expr;
+mod share;
 pub mod window;

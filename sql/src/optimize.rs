@@ -11,11 +11,14 @@ use datafusion_optimizer::analyzer::Analyzer;
 use datafusion_optimizer::optimizer::{Optimizer, OptimizerContext};
 use std::sync::Arc;
 
+/// - `common_sub_expression_eliminate` puts a projection between a filter and what reads it: the calc operator shares subexpressions
+///   of both, and only where no CASE keeps rows from them.
 /// - `eliminate_join` hides window joins and needs a changelog semi join.
 /// - the leaf rules name columns differently per branch, so equal sub-plans are no longer equal.
 /// - `push_down_limit` is wrong once rows are retracted.
 /// - `single_distinct_aggregation_to_group_by` doubles the state.
-const DROPPED: [&str; 5] = [
+const DROPPED: [&str; 6] = [
+    "common_sub_expression_eliminate",
     "eliminate_join",
     "extract_leaf_expressions",
     "push_down_leaf_projections",

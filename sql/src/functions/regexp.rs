@@ -2,7 +2,7 @@
 //!
 //! Patterns are written for Java's engine and run on a linear-time one, so [`translate`] rewrites what differs and refuses what cannot
 //! be had (look-around, back references). Compiled patterns are kept per thread. [`Compiled`] knows a text that every match contains:
-//! rows without it are answered by a substring search, others are searched from there on.
+//! rows without it are answered by a substring search, others are tried where it lets a match start.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,6 +13,9 @@ use arrow::datatypes::{DataType, Int32Type};
 use datafusion_common::{Result, ScalarValue, plan_err};
 use memchr::memmem::Finder;
 use regex::{CaptureLocations, Regex, RegexBuilder};
+use regex_automata::dfa::onepass;
+use regex_automata::util::primitives::NonMaxUsize;
+use regex_automata::{Anchored as RunAnchored, Input};
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::params::Param::{Long, Text as T};
@@ -22,6 +25,10 @@ use super::times::literal_text;
 
 /// Compiled patterns kept per thread.
 const CACHED_PATTERNS: usize = 64;
+/// Most bytes between a match's start and the text to look for, if every place is to be tried.
+const MOST_PLACES: usize = 16;
+/// Places of a text that are tried one by one before it is searched as a whole.
+const TRIES: usize = 8;
 /// Most bytes one compiled pattern may take.
 const COMPILED_BYTES: usize = 4 << 20;
 
@@ -56,12 +63,39 @@ struct Compiled {
     regex: Regex,
     locations: RefCell<CaptureLocations>,
     needle: Option<Needle>,
+    anchored: Option<Anchored>,
 }
 
-/// A text that every match contains, at most `before` bytes after the match's start.
+/// A text that every match contains, between `least` and `most` bytes after the match's start.
 struct Needle {
     finder: Finder<'static>,
-    before: Option<usize>,
+    least: usize,
+    most: Option<usize>,
+}
+
+/// The pattern tried at one place, if it is simple enough for that ("one-pass") and a needle says which places.
+struct Anchored {
+    dfa: onepass::DFA,
+    scratch: RefCell<(onepass::Cache, Vec<Option<NonMaxUsize>>)>,
+}
+
+impl Anchored {
+    fn new(translated: &str) -> Option<Anchored> {
+        let limit = onepass::Config::new().size_limit(Some(COMPILED_BYTES));
+        let dfa = onepass::DFA::builder().configure(limit).build(translated).ok()?;
+        let slots = vec![None; dfa.get_nfa().group_info().slot_len()];
+        Some(Anchored { scratch: RefCell::new((dfa.create_cache(), slots)), dfa })
+    }
+
+    /// Where a group lies in the match that starts at `start`; `None` without a match, `Some(None)` if the group took no part.
+    fn group_at(&self, text: &str, start: usize, group: usize) -> Option<Option<(usize, usize)>> {
+        let (cache, slots) = &mut *self.scratch.borrow_mut();
+        slots.fill(None);
+        let input = Input::new(text).span(start..text.len()).anchored(RunAnchored::Yes);
+        self.dfa.try_search_slots(cache, &input, slots).ok()??;
+        let slot = |at: usize| slots.get(at).copied().flatten().map(NonMaxUsize::get);
+        Some(slot(2 * group).zip(slot(2 * group + 1)))
+    }
 }
 
 impl Compiled {
@@ -70,14 +104,16 @@ impl Compiled {
         let regex =
             RegexBuilder::new(&translated).size_limit(COMPILED_BYTES).build().map_err(|error| reason(&error))?;
         let needle = regex_syntax::parse(&translated).ok().and_then(|hir| needle(&hir));
-        Ok(Compiled { locations: RefCell::new(regex.capture_locations()), regex, needle })
+        let places = needle.as_ref().and_then(|n| n.most).is_some_and(|most| most <= MOST_PLACES);
+        let anchored = if places { Anchored::new(&translated) } else { None };
+        Ok(Compiled { locations: RefCell::new(regex.capture_locations()), regex, needle, anchored })
     }
 
     /// Where to start searching, or `None` if nothing can match.
     fn start(&self, text: &str) -> Option<usize> {
         let Some(needle) = &self.needle else { return Some(0) };
         let found = needle.finder.find(text.as_bytes())?;
-        let mut start = needle.before.map_or(0, |before| found.saturating_sub(before));
+        let mut start = needle.most.map_or(0, |most| found.saturating_sub(most));
         while !text.is_char_boundary(start) {
             start -= 1;
         }
@@ -90,7 +126,17 @@ impl Compiled {
 
     /// The text of a group of the first match.
     fn group<'a>(&self, text: &'a str, group: usize) -> Option<&'a str> {
-        let start = self.start(text)?;
+        let mut start = self.start(text)?;
+        if let (Some(anchored), Some(needle)) = (&self.anchored, &self.needle) {
+            // Not all of them: a text full of needles would take time quadratic in its length.
+            let mut places = needle.starts(text);
+            for place in places.by_ref().take(TRIES) {
+                if let Some(found) = anchored.group_at(text, place, group) {
+                    return found.and_then(|(from, to)| text.get(from..to));
+                }
+            }
+            start = places.next()?;
+        }
         if group == 0 {
             return Some(self.regex.find_at(text, start)?.as_str());
         }
@@ -101,6 +147,22 @@ impl Compiled {
     }
 }
 
+impl Needle {
+    /// The places where a match can start, in order: the first that matches is the leftmost match, because a place that a later
+    /// needle allows and that lies before one tried was tried, too.
+    fn starts<'a>(&'a self, text: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let most = self.most.unwrap_or(usize::MAX);
+        let find = move |from: usize| Some(from + self.finder.find(text.as_bytes().get(from..)?)?);
+        let mut next = 0;
+        std::iter::successors(find(0), move |found| find(found + 1)).flat_map(move |found| {
+            let from = found.saturating_sub(most).max(next);
+            let to = (found + 1).saturating_sub(self.least);
+            next = next.max(to);
+            (from..to).filter(|at| text.is_char_boundary(*at))
+        })
+    }
+}
+
 /// The longest literal that is a part of every match.
 fn needle(hir: &Hir) -> Option<Needle> {
     let parts = match hir.kind() {
@@ -108,17 +170,18 @@ fn needle(hir: &Hir) -> Option<Needle> {
         HirKind::Literal(_) => std::slice::from_ref(hir),
         _ => return None,
     };
-    let mut before = Some(0_usize);
-    let mut best: Option<(&[u8], Option<usize>)> = None;
+    let (mut least, mut most) = (0_usize, Some(0_usize));
+    let mut best: Option<(&[u8], usize, Option<usize>)> = None;
     for part in parts {
         if let HirKind::Literal(literal) = part.kind()
-            && literal.0.len() > best.map_or(1, |(found, _)| found.len())
+            && literal.0.len() > best.map_or(1, |(found, ..)| found.len())
         {
-            best = Some((&literal.0, before));
+            best = Some((&literal.0, least, most));
         }
-        before = before.zip(part.properties().maximum_len()).and_then(|(sum, more)| sum.checked_add(more));
+        least = least.saturating_add(part.properties().minimum_len().unwrap_or(0));
+        most = most.zip(part.properties().maximum_len()).and_then(|(sum, more)| sum.checked_add(more));
     }
-    best.map(|(literal, before)| Needle { finder: Finder::new(literal).into_owned(), before })
+    best.map(|(literal, least, most)| Needle { finder: Finder::new(literal).into_owned(), least, most })
 }
 
 fn reason(error: &regex::Error) -> String {
@@ -299,4 +362,32 @@ fn instr(call: &Call<'_>) -> Result<ArrayRef> {
         let position = |found: regex::Match<'_>| char_count(&value[..found.start()]) as i32 + 1;
         Ok(regexes.get(row).map(|regex| regex.regex.find(value).map_or(0, position)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use thalweg_engine::rng::Rng;
+
+    /// Places tried one by one against the search of the regex library, over texts that are full of needles.
+    #[test]
+    fn the_first_place_that_matches_is_the_leftmost_match() {
+        let patterns = ["[ab]aa", "(&|^)ab=([^&]*)", "b?ab(a*)", "(a|b|ab)ab", "[^a]ab$", "ab", "(é|a)ab(.)"];
+        let letters = ["a", "a", "a", "b", "b", "&", "=", "é"];
+        let mut rng = Rng::new(5);
+        let mut tried = 0;
+        for _ in 0..20_000 {
+            let length = rng.below(30);
+            let text: String = (0..length).map(|_| letters[rng.below(8) as usize]).collect();
+            let pattern = patterns[rng.below(7) as usize];
+            let ours = compiled(pattern).unwrap();
+            tried += usize::from(ours.anchored.is_some());
+            let plain = Regex::new(pattern).unwrap().captures(&text);
+            for group in 0..3 {
+                let expected = plain.as_ref().and_then(|c| c.get(group)).map(|m| m.as_str());
+                assert_eq!(ours.group(&text, group), expected, "`{pattern}` group {group} in `{text}`");
+            }
+        }
+        assert!(tried > 10_000, "{tried} texts were tried place by place");
+    }
 }

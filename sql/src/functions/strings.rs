@@ -255,11 +255,17 @@ fn replace(call: &Call<'_>) -> Result<ArrayRef> {
     call.write_text(text.total_bytes(call.rows), |row, out| {
         let (value, pattern, replacement) = (text.value(row), pattern.value(row), replacement.value(row));
         let mut end = 0;
-        for (start, found) in value.match_indices(pattern) {
+        let mut found = |start: usize, length: usize| -> Result<()> {
             check_output(call.name, out.len(), replacement.len())?;
             out.extend_from_slice(&value.as_bytes()[end..start]);
             out.extend_from_slice(replacement.as_bytes());
-            end = start + found.len();
+            end = start + length;
+            Ok(())
+        };
+        // One byte that is a character is found without preparing a search, which takes longer than most values.
+        match pattern.as_bytes() {
+            [byte] => memchr::memchr_iter(*byte, value.as_bytes()).try_for_each(|start| found(start, 1))?,
+            _ => value.match_indices(pattern).try_for_each(|(start, text)| found(start, text.len()))?,
         }
         out.extend_from_slice(&value.as_bytes()[end..]);
         Ok(true)
