@@ -61,14 +61,14 @@ fn records() -> Vec<Case> {
 fn csv() -> Vec<Case> {
     let csv = "'format' = 'csv'";
     vec![
-        file("x.x", csv, "1,x\n2\n", &["x.x:4: ", "1 fields instead of 2"]),
-        file("x.x", csv, "1,x\n2,y,z\n", &["x.x:4: ", "more than 2 fields"]),
+        file("x.x", csv, "1,x\n2\n", &["x.x, byte 4: ", "1 fields instead of 2"]),
+        file("x.x", csv, "1,x\n2,y,z\n", &["x.x, byte 4: ", "more than 2 fields"]),
         file("x.x", csv, "1,x\n2,\"open\n", &["byte 4", "quote"]),
-        file("x.x", csv, "1,x\nzwei,y\n", &["x.x:4: ", "`a`", "zwei"]),
-        file("x.x", csv, "1,x\n2\0,y\n", &["x.x:4: "]),
-        file("x.x", csv, *b"1,x\n2,\xff\n", &["x.x:4: ", "UTF-8"]),
+        file("x.x", csv, "1,x\nzwei,y\n", &["x.x, byte 4: ", "`a`", "zwei"]),
+        file("x.x", csv, "1,x\n2\0,y\n", &["x.x, byte 4: "]),
+        file("x.x", csv, *b"1,x\n2,\xff\n", &["x.x, byte 4: ", "UTF-8"]),
         file("x.x", "'format' = 'csv', 'csv.header' = 'true'", "a,nope\n1,x\n", &["header", "`s`", "`nope`"]),
-        file("x.x", csv, ",".repeat(10_000_000), &["x.x:0: "]).named("10 000 000 columns"),
+        file("x.x", csv, ",".repeat(10_000_000), &["x.x, byte 0: "]).named("10 000 000 columns"),
     ]
 }
 
