@@ -6,6 +6,7 @@
 //! stays; 4. what the projections have in common is computed, and then they are. A column, or a field of a struct column, is
 //! taken as it is: no copy.
 
+use crate::choose;
 use crate::expr::{self, Expr, Kept};
 use crate::share::{Sharing, is_cheap, is_input};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -172,7 +173,11 @@ impl CalcOperator {
         let kept = kept.exprs.iter().filter_map(|e| e.downcast_ref::<Column>().map(Column::index)).collect();
         let (first, inputs) = (conjunction_opt(first.into_iter().cloned()), inputs.exprs);
         let output = calc.output.clone();
-        let late = sharing.shared;
+        let cheaper = |e: Expr, schema: &SchemaRef| choose::simplify(e, schema).map_err(|e| expr::error(&e));
+        let early = early.into_iter().map(|e| cheaper(e, &early_schema)).collect::<Result<_>>()?;
+        let rest = rest.map(|e| cheaper(e, &early_schema)).transpose()?;
+        let late = sharing.shared.into_iter().map(|e| cheaper(e, &late_schema)).collect::<Result<_>>()?;
+        let projections = projections.into_iter().map(|e| cheaper(e, &late_schema)).collect::<Result<_>>()?;
         Ok(CalcOperator {
             first,
             inputs,

@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod calc;
+pub mod choose;
 pub mod expr;
 mod share;
 pub mod window;

@@ -289,6 +289,7 @@ fn split_delay(expr: Expr) -> (Expr, i64) {
 
 fn watermark_factory(expr: Expr, schema: &Schema, places: &[Option<usize>]) -> Result<WatermarkFactory> {
     let (expr, delay_ms) = split_delay(expr);
-    let strategy = BoundedDelay { expr: compile(&guard::value(expr)?, schema, places)?, delay_ms };
+    let expr = thalweg_operators::choose::simplify(compile(&guard::value(expr)?, schema, places)?, schema);
+    let strategy = BoundedDelay { expr: expr.map_err(fault::of)?, delay_ms };
     Ok(Arc::new(move || Ok(Box::new(strategy.clone()) as Box<dyn WatermarkStrategy>)))
 }
