@@ -1,8 +1,7 @@
 //! The `nexmark` source: interleaved splits of events, read in step with each other, as fast as asked for.
 //!
-//! Made by the planner from settings and the columns that somebody reads. Rows are generated when they are asked for, or, for
-//! measurements, all beforehand. Splits, readers and the limit of rows per second are those of every generated table
-//! ([`interleaved`](crate::interleaved)).
+//! Made by the planner from settings and the columns that somebody reads. Rows are generated when they are asked for. Splits,
+//! readers and the limit of rows per second are those of every generated table ([`interleaved`](crate::interleaved)).
 
 use super::config::NexmarkConfig;
 use super::generator::{Generator, Slice};
@@ -15,9 +14,6 @@ use thalweg_engine::clock::Clock;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::source::{SourceFactory, SourceReader, SplitEnumerator};
 
-/// Rows of one batch generated beforehand.
-const STORED_ROWS: usize = 4_096;
-
 /// A Nexmark table, read.
 pub struct NexmarkSource(Interleaved<Rows>);
 
@@ -25,8 +21,6 @@ pub struct NexmarkSource(Interleaved<Rows>);
 struct Rows {
     generator: Generator,
     projection: Projection,
-    /// For each split its batches of [`STORED_ROWS`] rows; `None` if rows are generated when asked for.
-    stored: Option<Vec<Vec<RecordBatch>>>,
 }
 
 impl From<ConfigError> for Error {
@@ -36,48 +30,11 @@ impl From<ConfigError> for Error {
 }
 
 impl NexmarkSource {
-    fn of(rows: Rows) -> Self {
-        let rows_per_second = rows.generator.config().rows_per_second;
-        Self(Interleaved::new(rows, rows_per_second))
-    }
-
     /// A source of the columns that `schema` names. Errors: `user`, if a setting or a column is none of a Nexmark table.
     pub fn new(config: NexmarkConfig, schema: SchemaRef) -> Result<Self> {
         let projection = Projection::new(schema).map_err(|error| Error::user(error.to_string()))?;
-        let rows = Rows { generator: Generator::new(config)?, projection, stored: None };
-        Ok(Self::of(rows))
-    }
-
-    /// The same, with all rows generated now: for measuring what comes after the source. Errors: as [`new`](Self::new), and if the
-    /// table has no end.
-    pub fn pregenerated(config: NexmarkConfig, schema: SchemaRef) -> Result<Self> {
-        if config.events_num == 0 {
-            return Err(Error::user("option `events.num`: rows generated beforehand need a number of events"));
-        }
-        let projection = Projection::new(schema).map_err(|error| Error::user(error.to_string()))?;
-        let mut rows = Rows { generator: Generator::new(config)?, projection, stored: None };
-        let store = |split| {
-            let firsts = (split..rows.generator.len()).step_by(SPLITS as usize * STORED_ROWS);
-            firsts.map(|first| rows.make(first, STORED_ROWS)).collect::<Result<Vec<_>>>()
-        };
-        rows.stored = Some((0..SPLITS).map(store).collect::<Result<_>>()?);
-        Ok(Self::of(rows))
-    }
-}
-
-impl Rows {
-    fn make(&self, first: u64, count: usize) -> Result<RecordBatch> {
-        Ok(self.generator.generate(Slice { first, stride: SPLITS, count }, &self.projection)?)
-    }
-
-    /// The rows from `first` on of its split: at least one and at most `count`.
-    fn take(&self, first: u64, count: usize) -> Result<RecordBatch> {
-        let Some(stored) = &self.stored else { return self.make(first, count) };
-        let row = (first / SPLITS) as usize;
-        let batch = stored.get((first % SPLITS) as usize).and_then(|batches| batches.get(row / STORED_ROWS));
-        let batch = batch.ok_or_else(|| Error::internal(format!("event {first} was not generated")))?;
-        let offset = row % STORED_ROWS;
-        Ok(batch.slice(offset, count.min(batch.num_rows() - offset)))
+        let rows_per_second = config.rows_per_second;
+        Ok(Self(Interleaved::new(Rows { generator: Generator::new(config)?, projection }, rows_per_second)))
     }
 }
 
@@ -101,7 +58,7 @@ impl Generate for Rows {
     }
 
     fn generate(&self, first: u64, count: usize, _clock: &Clock) -> Result<RecordBatch> {
-        self.take(first, count)
+        Ok(self.generator.generate(Slice { first, stride: SPLITS, count }, &self.projection)?)
     }
 }
 

@@ -99,18 +99,15 @@ fn rows_are_the_same_at_every_parallelism_and_after_every_restore() {
     let events = 20_001;
     let expected = Generator::new(config(events)).unwrap();
     let expected = expected.generate(Slice::run(0, events as usize), &Projection::all()).unwrap();
-    for pregenerated in [false, true] {
-        let make = if pregenerated { NexmarkSource::pregenerated } else { NexmarkSource::new };
-        let source = make(config(events), wide_schema()).unwrap();
-        for (first, second, max_rows) in [(1, 1, 8_192), (2, 3, 100), (8, 64, 7), (70, 5, 1_000)] {
-            let clock = Clock::fake(0);
-            let mut rows = HashMap::new();
-            let mut before = readers(&source, &clock, first, &HashMap::new());
-            read(&mut before, 50, max_rows, &mut rows);
-            let mut after = readers(&source, &clock, second, &positions(&before));
-            read(&mut after, usize::MAX, max_rows, &mut rows);
-            assert_eq!(whole(&rows, &wide_schema()), expected, "{first} then {second}, {max_rows} rows");
-        }
+    let source = NexmarkSource::new(config(events), wide_schema()).unwrap();
+    for (first, second, max_rows) in [(1, 1, 8_192), (2, 3, 100), (8, 64, 7), (70, 5, 1_000)] {
+        let clock = Clock::fake(0);
+        let mut rows = HashMap::new();
+        let mut before = readers(&source, &clock, first, &HashMap::new());
+        read(&mut before, 50, max_rows, &mut rows);
+        let mut after = readers(&source, &clock, second, &positions(&before));
+        read(&mut after, usize::MAX, max_rows, &mut rows);
+        assert_eq!(whole(&rows, &wide_schema()), expected, "{first} then {second}, {max_rows} rows");
     }
 }
 
@@ -148,5 +145,4 @@ fn only_the_columns_asked_for_are_made() {
     assert_eq!(batch.columns().column(0).as_struct().column(0).as_primitive::<Int64Type>().len(), 2);
     let wrong: SchemaRef = Arc::new(Schema::new(vec![Field::new("nonsense", arrow::datatypes::DataType::Int64, true)]));
     assert!(NexmarkSource::new(config(1), wrong).is_err());
-    assert!(NexmarkSource::pregenerated(config(0), wide_schema()).is_err());
 }
