@@ -10,7 +10,7 @@
 //!   with overflow 0 ends every probe, so removal needs no tombstones.
 //! - X3 the index uses the mixed hash only, whose bits are independent of the key group (its top 8 bits are the subtask's own).
 
-use super::page::prefetch;
+use super::page::{LARGE, prefetch};
 
 /// No row: what a probe without a match returns.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -86,6 +86,12 @@ impl Index {
     /// Bytes allocated.
     pub(crate) fn bytes(&self) -> u64 {
         (self.buckets.capacity() * size_of::<Bucket>()) as u64
+    }
+
+    /// Whether buckets have to be asked for ahead.
+    #[inline(always)]
+    pub(crate) fn is_large(&self) -> bool {
+        self.buckets.len() * size_of::<Bucket>() > LARGE
     }
 
     /// Whether another row needs [`Index::grow`] first.

@@ -263,11 +263,13 @@ fn set_null(nulls: &mut Option<Column<bool>>, row: u32, null: bool, room: usize,
 }
 
 fn verify_fixed<T: super::page::Fixed + PartialEq>(values: &Column<T>, keys: &[T], rows: &mut [u32]) {
+    let verified = |row: u32, key: &T| if values.try_get(row) == Some(*key) { row } else { NONE };
+    if !values.is_large() {
+        return rows.iter_mut().zip(keys).for_each(|(row, key)| *row = verified(*row, key));
+    }
     for (i, key) in keys.iter().enumerate().take(rows.len()) {
         values.prefetch(rows, i);
-        let row = &mut rows[i];
-        let same = values.try_get(*row) == Some(*key);
-        *row = if same { *row } else { NONE };
+        rows[i] = verified(rows[i], key);
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) const FIRST_ROWS: usize = 64;
 /// How many rows ahead of its use a value is asked for: about as many as there can be misses under way.
 pub(crate) const AHEAD: usize = 16;
 
+/// Bytes from which on a column or an index counts as larger than the cache.
+pub(crate) const LARGE: usize = 256 << 10;
+
 /// Asks for the cache line of a value.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
@@ -259,10 +262,19 @@ impl<T: Fixed> Column<T> {
     /// times as fast as a plain loop over [`Column::get_mut`]: values are asked for some rows ahead.
     #[inline(always)]
     pub fn update(&mut self, rows: &[u32], mut each: impl FnMut(usize, &mut T)) {
+        if !self.is_large() {
+            return rows.iter().enumerate().for_each(|(i, row)| each(i, self.get_mut(*row)));
+        }
         for (i, row) in rows.iter().enumerate() {
             self.prefetch(rows, i);
             each(i, self.get_mut(*row));
         }
+    }
+
+    /// Whether values have to be asked for ahead: a column that fits into the second-level cache is faster without.
+    #[inline(always)]
+    pub(crate) fn is_large(&self) -> bool {
+        self.pages.len() * PAGE_ROWS * size_of::<T>() > LARGE
     }
 
     /// What [`Column::update`] does before row `i` of a batch: asks for the value of a later row. For loops over several

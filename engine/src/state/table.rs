@@ -163,10 +163,14 @@ impl KeyedTable {
             *mixed = mix(*hash);
         }
         let mixed = &mixed[..hashes.len()];
-        rows.extend(mixed.iter().enumerate().map(|(i, hash)| {
-            self.index.prefetch(mixed.get(i + AHEAD).copied().unwrap_or(*hash));
-            self.index.candidate(*hash)
-        }));
+        if self.index.is_large() {
+            rows.extend(mixed.iter().enumerate().map(|(i, hash)| {
+                self.index.prefetch(mixed.get(i + AHEAD).copied().unwrap_or(*hash));
+                self.index.candidate(*hash)
+            }));
+        } else {
+            rows.extend(mixed.iter().map(|hash| self.index.candidate(*hash)));
+        }
         self.keys.verify(input, offset, &mut rows[offset..]);
     }
 
