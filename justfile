@@ -24,8 +24,12 @@ docs:
 
 # Micro-benchmarks and the Nexmark queries, in release.
 bench *ARGS:
-    cargo bench --workspace
+    cargo bench -p thalweg-engine -p thalweg-operators -p thalweg-connectors --benches
     cargo run --release -- bench nexmark {{ARGS}}
+
+# Kafka JSON into windows, the broker in a process of its own; needs java, and mvn once.
+bench-kafka *ARGS:
+    benches/kafka/run {{ARGS}}
 
 # A Kafka broker on 127.0.0.1 until Ctrl-C; prints THALWEG_TEST_KAFKA=host:port.
 kafka:
