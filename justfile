@@ -24,7 +24,7 @@ docs:
 
 # Micro-benchmarks and the Nexmark queries, in release.
 bench *ARGS:
-    cargo bench -p thalweg-engine -p thalweg-operators -p thalweg-connectors --benches
+    cargo bench -p thalweg-engine -p thalweg-operators -p thalweg-connectors --bench keyed_table --bench exchange --bench window --bench json_decode
     cargo run --release -- bench nexmark {{ARGS}}
 
 # Kafka JSON into windows, the broker in a process of its own; needs java, and mvn once.
