@@ -6,7 +6,7 @@
 //! Invariants
 //! - C1 `prepare` is called at every barrier of the release grain (for `Batch`: at every barrier, to push out what is in flight).
 //! - C2 `commit(id)` comes after every subtask has prepared `id`, in the order of ids, on a thread of its own, and may come
-//!   again after a crash: it is idempotent.
+//!   again after a crash: it is idempotent. A restore first commits what earlier barriers had prepared and nobody confirmed.
 //! - C3 no call blocks; `Busy` means "accepted, feed no more until a wake".
 
 use crate::batch::Batch;
@@ -105,7 +105,8 @@ pub trait Committer: Send {
     /// All subtasks' parts of `id`. Idempotent.
     fn commit(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
 
-    /// After a restore from `id`: finishes its commit, and removes what was prepared after it. Idempotent.
+    /// After a restore from `id`, and after the commits of ids before it that were not confirmed: finishes its commit, and removes
+    /// what was prepared after it. Idempotent.
     fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
 }
 
