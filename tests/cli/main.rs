@@ -6,6 +6,7 @@ mod bench;
 mod binary;
 mod examples;
 mod hostile;
+mod nexmark;
 mod planning;
 mod refusals;
 mod run;
