@@ -1,18 +1,19 @@
 //! Which casts of a plan become ours: those that Flink defines otherwise than Arrow, and those that can fail, so that the error names
-//! the value. Casts that Flink has not are refused.
+//! the value. Casts that Flink has not are refused. Decimal arithmetic that can leave its type is put under a check here too.
 //!
 //! Called between type coercion, which adds casts, and the optimizer, which folds them.
 
 use crate::error::{Fault, Result};
 use crate::fault;
 use crate::functions::cast::cast_to;
+use crate::functions::decimal::checked;
 use crate::functions::{scalar_functions, type_name};
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::expr_rewriter::NamePreserver;
-use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::sync::{Arc, LazyLock};
 
@@ -39,6 +40,15 @@ fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Result<Transform
         let (inner, to, tries) = match &e {
             Expr::Cast(c) => (&c.expr, c.field.data_type(), false),
             Expr::TryCast(c) => (&c.expr, c.field.data_type(), true),
+            Expr::BinaryExpr(b) if matches!(b.op, Operator::Plus | Operator::Minus | Operator::Multiply) => {
+                let (left, right) = (b.left.get_type(schema)?, b.right.get_type(schema)?);
+                let Some(checked) = checked(&left, b.op, &right, &e.get_type(schema)?) else {
+                    return Ok(Transformed::no(e));
+                };
+                let operands = vec![b.left.as_ref().clone(), b.right.as_ref().clone()];
+                let call = ScalarFunction::new_udf(Arc::new(checked), operands);
+                return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+            }
             _ => return Ok(Transformed::no(e)),
         };
         let from = inner.get_type(schema)?;

@@ -4,13 +4,14 @@
 //! - F1 an aggregate over no value is NULL, a count is 0.
 //! - F2 what does not fit the output type is an error of the user's, never a wrapped number.
 
+use super::fold::carries;
 use super::value::{self, Class, Loaded, cast, class_of};
 use super::{Aggregate, Function};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType, Float64Type, Int64Type,
-    MAX_DECIMAL128_FOR_EACH_PRECISION,
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, DecimalType,
+    Float64Type, Int64Type, MAX_DECIMAL128_FOR_EACH_PRECISION, i256,
 };
 use std::sync::Arc;
 use thalweg_engine::{Error, Result};
@@ -73,6 +74,13 @@ fn scale_of(data_type: &DataType) -> i8 {
 
 fn sum(input: &DataType, state: &[ArrayRef], there: NullBuffer, out: &DataType) -> Result<ArrayRef> {
     match state {
+        [sum, carry] if carries(input) => {
+            let sums = totals(sum, carry)?;
+            if out.is_floating() {
+                return value::store(Loaded::Float(as_floats(&sums, scale_of(input)).collect()), Some(there), out);
+            }
+            exact(narrow(&sums, scale_of(input), &there, out, "SUM")?, scale_of(input), there, out, "SUM")
+        }
         [sum, low] => {
             let sums: ArrayRef = Arc::new(Float64Array::try_new(float_sums(sum, low)?.into(), Some(there))?);
             cast(&sums, out)
@@ -82,16 +90,48 @@ fn sum(input: &DataType, state: &[ArrayRef], there: NullBuffer, out: &DataType) 
     }
 }
 
+/// Sums that were held as a remainder of 2^128 and a carry.
+fn totals(sum: &ArrayRef, carry: &ArrayRef) -> Result<Vec<i256>> {
+    let carries = carry.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.values();
+    let total =
+        |(low, carry): (&i128, &i64)| i256::from_parts(0, i128::from(*carry)).wrapping_add(i256::from_i128(*low));
+    Ok(wides(sum)?.iter().zip(carries).map(total).collect())
+}
+
+fn as_floats(values: &[i256], scale: i8) -> impl Iterator<Item = f64> {
+    let unit = 10f64.powi(i32::from(scale));
+    let float = |v: &i256| match (v.to_i128(), v.to_parts()) {
+        (Some(v), _) => v as f64,
+        (None, (low, high)) => high as f64 * 2f64.powi(128) + low as f64,
+    };
+    values.iter().map(move |v| float(v) / unit)
+}
+
+/// Numbers in 128 bits. Errors: `user` if one does not fit.
+fn narrow(values: &[i256], scale: i8, there: &NullBuffer, out: &DataType, what: &str) -> Result<Vec<i128>> {
+    let one = |(v, there): (&i256, bool)| match v.to_i128() {
+        Some(v) => Ok(v),
+        None if !there => Ok(0),
+        None => Err(too_big(*v, scale, out, what)),
+    };
+    values.iter().zip(there.iter()).map(one).collect()
+}
+
+/// A result that does not fit, with what to write instead.
+fn too_big(v: i256, scale: i8, out: &DataType, what: &str) -> Error {
+    let number = Decimal256Type::format_decimal(v, DECIMAL256_MAX_PRECISION, scale);
+    let wider = match out {
+        DataType::Int64 => "DECIMAL(38, 0)".into(),
+        t if t.is_integer() => "BIGINT".into(),
+        DataType::Decimal128(precision, _) if *precision < DECIMAL128_MAX_PRECISION => format!("DECIMAL(38, {scale})"),
+        _ => "DOUBLE".to_owned(),
+    };
+    Error::user(format!("{what} {number} does not fit into {}; write {what}(CAST(x AS {wider}))", value::sql_name(out)))
+}
+
 /// Numbers of the given scale as `out`; NULL where `there` says so.
 fn exact(values: Vec<i128>, scale: i8, there: NullBuffer, out: &DataType, what: &str) -> Result<ArrayRef> {
-    let too_big = |v: i128| {
-        let number = Decimal128Type::format_decimal(v, DECIMAL128_MAX_PRECISION, scale);
-        let wider = if out.is_integer() && *out != DataType::Int64 { "BIGINT" } else { "DECIMAL(38, 0)" };
-        Error::user(format!(
-            "{what} {number} does not fit into {}; write {what}(CAST(x AS {wider}))",
-            value::sql_name(out)
-        ))
-    };
+    let too_big = |v: i128| too_big(i256::from_i128(v), scale, out, what);
     let live = || values.iter().zip(there.iter()).filter(|(_, there)| *there).map(|(v, _)| *v);
     match out {
         DataType::Decimal128(precision, to) if *to == scale => {
@@ -123,45 +163,58 @@ fn exact(values: Vec<i128>, scale: i8, there: NullBuffer, out: &DataType, what: 
 
 fn average(input: &DataType, state: &[ArrayRef], n: &[i64], there: NullBuffer, out: &DataType) -> Result<ArrayRef> {
     let divisor = |n: i64| if n == 0 { 1 } else { n };
+    let scale = scale_of(input);
     match (state, out) {
+        ([sum, carry], _) if carries(input) => wide_average(&totals(sum, carry)?, scale, n, there, out),
         ([sum, low], _) => {
             let sums = float_sums(sum, low)?;
             let means = sums.iter().zip(n).map(|(s, n)| s / divisor(*n) as f64).collect();
             value::store(Loaded::Float(means), Some(there), out)
         }
         ([sum], DataType::Float32 | DataType::Float64) => {
-            let unit = 10f64.powi(i32::from(scale_of(input)));
+            let unit = 10f64.powi(i32::from(scale));
             let means = wides(sum)?.iter().zip(n).map(|(s, n)| *s as f64 / (unit * divisor(*n) as f64)).collect();
             value::store(Loaded::Float(means), Some(there), out)
         }
-        ([sum], DataType::Decimal128(_, to)) => {
-            let shift = u32::try_from(i32::from(*to) - i32::from(scale_of(input))).unwrap_or_default();
-            let factor = 10i128.checked_pow(shift);
-            let mean = |(s, n): (&i128, &i64)| {
-                let scaled = factor.and_then(|f| s.checked_mul(f));
-                let text = || {
-                    Error::user(format!(
-                        "the average of {n} values with sum {s} does not fit into {}; write AVG(CAST(x AS DOUBLE))",
-                        value::sql_name(out)
-                    ))
-                };
-                scaled.map(|s| half_up(s, i128::from(divisor(*n)))).ok_or_else(text)
-            };
-            let means = wides(sum)?.iter().zip(n).map(mean).collect::<Result<Vec<_>>>()?;
-            exact(means, *to, there, out, "AVG")
+        ([sum], DataType::Decimal128(..)) => {
+            let sums: Vec<i256> = wides(sum)?.iter().map(|s| i256::from_i128(*s)).collect();
+            wide_average(&sums, scale, n, there, out)
         }
         ([sum], _) => {
             let means = wides(sum)?.iter().zip(n).map(|(s, n)| s / i128::from(divisor(*n))).collect();
-            exact(means, scale_of(input), there, out, "AVG")
+            exact(means, scale, there, out, "AVG")
         }
         _ => Err(wrong()),
     }
 }
 
+/// Means of sums of any size: rounded half up for a decimal, cut off for an integer.
+fn wide_average(sums: &[i256], scale: i8, n: &[i64], there: NullBuffer, out: &DataType) -> Result<ArrayRef> {
+    let divisors = n.iter().map(|n| i256::from_i128(if *n == 0 { 1 } else { i128::from(*n) }));
+    if out.is_floating() {
+        let means = as_floats(sums, scale).zip(n).map(|(s, n)| s / (*n).max(1) as f64).collect();
+        return value::store(Loaded::Float(means), Some(there), out);
+    }
+    let DataType::Decimal128(_, to) = out else {
+        let means: Vec<i256> = sums.iter().zip(divisors).map(|(s, n)| s.wrapping_div(n)).collect();
+        return exact(narrow(&means, scale, &there, out, "AVG")?, scale, there, out, "AVG");
+    };
+    let shift = u32::try_from(i32::from(*to) - i32::from(scale)).unwrap_or_default();
+    let factor = i256::from_i128(10).checked_pow(shift);
+    let mean = |(s, n): (&i256, i256)| {
+        let scaled = factor.and_then(|f| s.checked_mul(f)).map(|s| half_up(s, n));
+        scaled.ok_or_else(|| too_big(s.wrapping_div(n), scale, out, "AVG"))
+    };
+    let means = sums.iter().zip(divisors).map(mean).collect::<Result<Vec<_>>>()?;
+    exact(narrow(&means, *to, &there, out, "AVG")?, *to, there, out, "AVG")
+}
+
 /// Division rounded to the nearest, halves away from zero.
-fn half_up(a: i128, b: i128) -> i128 {
-    let (q, r) = (a / b, a % b);
-    if r.unsigned_abs() * 2 >= b.unsigned_abs() { q + if (a < 0) == (b < 0) { 1 } else { -1 } } else { q }
+fn half_up(a: i256, b: i256) -> i256 {
+    let (q, r) = (a.wrapping_div(b), a.wrapping_rem(b));
+    let twice = r.wrapping_abs().wrapping_add(r.wrapping_abs());
+    let away = if a.is_negative() == b.is_negative() { i256::ONE } else { i256::MINUS_ONE };
+    if twice >= b.wrapping_abs() { q.wrapping_add(away) } else { q }
 }
 
 fn deviation(function: Function, state: &[ArrayRef], out: &DataType) -> Result<ArrayRef> {

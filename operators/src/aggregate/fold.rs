@@ -9,14 +9,14 @@
 use super::value::{Class, Loaded, class_of, less};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, i256};
 use thalweg_engine::state::{BytesColumn, Column, Fixed, Initial, ValueColumn, Values};
 use thalweg_engine::{Error, Result};
 
 /// The kinds of state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoldKind {
-    /// A sum of integers or decimals in 128 bits, or a compensated sum of floats.
+    /// An exact sum of integers or decimals, or a compensated sum of floats.
     Sum,
     /// The least value.
     Min,
@@ -120,6 +120,9 @@ impl Fold {
             (FoldKind::Sum, Class::Float) => {
                 vec![ValueColumn::new(part("sum"), 0f64), ValueColumn::new(part("low"), 0f64)]
             }
+            (FoldKind::Sum, _) if carries(&self.data_type) => {
+                vec![ValueColumn::new(part("sum"), Initial::I128(0)), ValueColumn::new(part("carry"), 0i64)]
+            }
             (FoldKind::Sum, _) => vec![ValueColumn::new(part("sum"), Initial::I128(0))],
             (FoldKind::Moments, _) => ["n", "mean", "m2"].map(|p| ValueColumn::new(part(p), 0f64)).to_vec(),
             (FoldKind::Min | FoldKind::Max, class) => {
@@ -144,6 +147,7 @@ impl Fold {
             return Err(Error::internal(format!("{:?} of a stream with retractions", self.kind)));
         }
         match self.kind {
+            FoldKind::Sum if carries(&self.data_type) => sum_wide(columns, rows),
             FoldKind::Sum => sum(columns, rows),
             FoldKind::Moments => moments(columns, rows),
             FoldKind::Min | FoldKind::Max => self.extreme(columns, rows),
@@ -154,6 +158,14 @@ impl Fold {
     /// Takes in partial states: one array per state column.
     pub fn merge(&self, columns: &mut [Values], handles: &[u32], partials: &[ArrayRef]) -> Result<()> {
         match (self.kind, partials) {
+            (FoldKind::Sum, [sum, carry]) if carries(&self.data_type) => {
+                let (sums, carries) = wide_sums(columns)?;
+                for ((row, v), c) in handles.iter().zip(wide(sum)?).zip(int(carry)?) {
+                    carry_on(&mut sums[*row], &mut carries[*row], *v);
+                    carries[*row] = carries[*row].wrapping_add(*c);
+                }
+                Ok(())
+            }
             (FoldKind::Sum, [sum, low]) => merge_floats(columns, handles, float(sum)?, float(low)?),
             (FoldKind::Sum, [sum]) => {
                 let state = one(columns)?.fixed_mut::<i128>()?;
@@ -327,6 +339,48 @@ fn sum(columns: &mut [Values], rows: &Rows<'_>) -> Result<()> {
         }
         Loaded::Bytes(_) => return Err(wrong()),
     }
+    Ok(())
+}
+
+/// Digits of decimals of which any 2^63 add up to less than 2^127.
+const NARROW_DIGITS: u8 = 19;
+
+/// Whether the sum of values of a type needs more than 128 bits: the state is then the sum modulo 2^128, and how often it went
+/// round, so that it is exact even where it leaves 128 bits on the way.
+pub(super) fn carries(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(precision, _) if *precision > NARROW_DIGITS)
+}
+
+fn wide_sums(columns: &mut [Values]) -> Result<(&mut Column<i128>, &mut Column<i64>)> {
+    let [sum, carry] = columns else { return Err(wrong()) };
+    Ok((sum.fixed_mut()?, carry.fixed_mut()?))
+}
+
+/// Adds to `carry * 2^128 + sum`.
+#[inline(always)]
+fn carry_on(sum: &mut i128, carry: &mut i64, v: i128) {
+    let (low, round) = sum.overflowing_add(v);
+    *sum = low;
+    if round {
+        *carry = carry.wrapping_add(if v < 0 { -1 } else { 1 });
+    }
+}
+
+fn sum_wide(columns: &mut [Values], rows: &Rows<'_>) -> Result<()> {
+    let (sum, carry) = wide_sums(columns)?;
+    let Loaded::Wide(v) = rows.values else { return Err(wrong()) };
+    if rows.weights.is_none() {
+        rows.each(|i, row| carry_on(&mut sum[row], &mut carry[row], v[i]));
+        return Ok(());
+    }
+    rows.each(|i, row| {
+        let product = i256::from_i128(v[i]).wrapping_mul(i256::from_i128(rows.weight(i).into()));
+        let (low, high) = product.to_parts();
+        let low = low as i128;
+        carry_on(&mut sum[row], &mut carry[row], low);
+        // The low half counts as a signed number: what that takes away goes into the carry.
+        carry[row] = carry[row].wrapping_add(high as i64).wrapping_add(i64::from(low < 0));
+    });
     Ok(())
 }
 

@@ -229,3 +229,61 @@ fn aggregates_share_what_they_have_in_common() {
     let required = Schema::new(vec![Field::new("x", DataType::Int64, false)]);
     assert_eq!(Program::new(&all, &required).unwrap().columns().len(), 2, "no NULL: the number of rows is the count");
 }
+
+/// All parts of the values, in both orders, against sums in 256 bits: sums that leave 128 bits on the way, and for good.
+#[test]
+fn wide_decimals_add_up_exactly_or_fail() {
+    const MAX: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+    let run = |values: &[i128], scale: i8, function, output| {
+        let array = Decimal128Array::from(values.to_vec()).with_precision_and_scale(38, scale).unwrap();
+        one(Arc::new(array), function, output)
+    };
+    let sum = |values: &[i128]| run(values, 0, Function::Sum, DataType::Decimal128(38, 0));
+    assert_eq!(sum(&[MAX, MAX, MAX, -MAX, -MAX, 5]).unwrap_err().message().split(' ').nth(1).unwrap().len(), 39);
+    assert_eq!(sum(&[MAX, MAX, MAX, -MAX, -MAX, -5]).unwrap(), (MAX - 5).to_string());
+    assert_eq!(sum(&[-MAX, -MAX, -MAX, MAX, MAX, MAX]).unwrap(), "0");
+    assert_eq!(sum(&[-MAX, -MAX, MAX]).unwrap(), (-MAX).to_string());
+    let e = sum(&[MAX; 4]).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::User);
+    assert_eq!(
+        e.message(),
+        "SUM 399999999999999999999999999999999999996 does not fit into DECIMAL(38, 0); write SUM(CAST(x AS DOUBLE))"
+    );
+    assert!(sum(&[-MAX; 7]).unwrap_err().message().starts_with("SUM -699999999999999999999999999999999999993 does"));
+    let avg = |values: &[i128], scale, to| run(values, scale, Function::Avg, DataType::Decimal128(38, to));
+    assert_eq!(avg(&[MAX; 9], 6, 6).unwrap(), "99999999999999999999999999999999.999999");
+    assert_eq!(avg(&[-MAX, -MAX, -MAX, 1], 38, 38).unwrap(), "-0.74999999999999999999999999999999999999");
+    assert_eq!(avg(&[MAX / 1_000_000; 3], 0, 6).unwrap(), "99999999999999999999999999999999.000000");
+    let e = avg(&[MAX; 4], 0, 6).unwrap_err();
+    assert!(e.message().contains("AVG 99999999999999999999999999999999999999"), "{}", e.message());
+    assert_eq!(run(&[MAX; 4], 0, Function::Sum, DataType::Float64).unwrap(), "4e38");
+}
+
+#[test]
+fn weights_of_wide_decimals_take_back_and_multiply() {
+    use super::fold::{Fold, FoldKind, Rows};
+    use super::value::load;
+    use arrow::datatypes::i256;
+    const MAX: i128 = 99_999_999_999_999_999_999_999_999_999_999_999_999;
+    let values = [MAX, -MAX, 3, MAX, -7];
+    let weights = [1i64 << 40, -1, -5, 77, i64::MIN];
+    let array: ArrayRef = Arc::new(Decimal128Array::from(values.to_vec()).with_precision_and_scale(38, 0).unwrap());
+    let program =
+        Program::new(&[Aggregate::new(Function::Sum, Some(x()), array.data_type().clone())], &rows(&array).schema());
+    let program = program.unwrap();
+    let mut table = table(&program);
+    let mut handles = vec![];
+    table.intern(&[], &[0; 5], &mut handles).unwrap();
+    let fold = Fold::new(FoldKind::Sum, array.data_type()).unwrap();
+    let n = table.columns_mut().len();
+    let loaded = load(&array).unwrap();
+    let input = Rows { handles: &handles, values: &loaded, times: &[], mask: None, weights: Some(&weights) };
+    fold.update(&mut table.columns_mut()[n - 2..], &input).unwrap();
+    let low = table.values(n - 2, &[0]).unwrap();
+    let carry = table.values(n - 1, &[0]).unwrap();
+    let low = low.as_primitive::<arrow::datatypes::Decimal128Type>().value(0);
+    let carry = carry.as_primitive::<Int64Type>().value(0);
+    let got = i256::from_parts(0, carry.into()).wrapping_add(i256::from_i128(low));
+    let products = values.iter().zip(weights).map(|(v, w)| i256::from_i128(*v).wrapping_mul(i256::from_i128(w.into())));
+    assert_eq!(got, products.fold(i256::ZERO, i256::wrapping_add));
+}

@@ -14,6 +14,7 @@ pub(crate) mod cast;
 mod clock;
 mod date_format;
 mod datetime;
+pub(crate) mod decimal;
 mod encode;
 mod json;
 mod json_scan;
