@@ -13,6 +13,7 @@ use crate::parser;
 use crate::parser::statement::{Statement, StatementKind};
 use crate::parser::types::sql_name;
 use crate::planner::{self, JobPlan, explain::explain, physical};
+use crate::secret::hidden;
 use crate::stack::on_large_stack;
 use crate::text::SourceText;
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -224,7 +225,7 @@ impl<'a> Compiler<'a> {
                 (vec!["function name"], self.binder.functions.names().into_iter().map(|n| vec![n]).collect())
             }
             StatementKind::ShowCreate(name) => {
-                (vec!["statement"], vec![vec![self.binder.relation(name)?.text.clone()]])
+                (vec!["statement"], vec![vec![hidden(&self.binder.relation(name)?.text)]])
             }
             StatementKind::Describe(name) => {
                 let relation = self.binder.relation(name)?;

@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use std::collections::BTreeMap;
 use thalweg::Session;
-use thalweg_connectors::kafka::testing::Cluster;
+use thalweg_connectors::kafka::testing::{Cluster, TestRecord};
 use thalweg_connectors::nexmark::{Generator, NexmarkConfig, Projection, Slice, wide_schema};
 
 const PARTITIONS: i32 = 8;
@@ -134,4 +134,27 @@ fn kafka_hop_windows_equal_a_naive_count_at_parallelism_1_2_3() {
         assert_eq!(totals.rows_out as usize, want.len(), "at {parallelism}");
         assert!(read(&cluster, &out, want.len()) == want, "at {parallelism}");
     }
+}
+
+/// From one topic to another through tables whose columns are made of the records' headers.
+#[test]
+fn kafka_headers_pass_through_sql() {
+    let cluster = Cluster::start();
+    let (from, to) = (cluster.topic("headers", 1), cluster.topic("copied", 1));
+    let headers = vec![("trace".to_owned(), Some(b"abc".to_vec())), ("empty".to_owned(), None)];
+    let record = |n: i64, headers| TestRecord { headers, ..TestRecord::value(0, format!("{{\"n\":{n}}}")) };
+    cluster.produce(&from, &[record(1, headers.clone()), record(2, vec![])]);
+    let bounded = ", 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset'";
+    let columns = "n BIGINT, h MAP<STRING, BYTES> METADATA FROM 'headers'";
+    let (source, sink) = (kafka(&cluster, &from, bounded), kafka(&cluster, &to, ""));
+    let totals = Session::new().unwrap().run(&format!(
+        "CREATE TABLE source ({columns}) WITH ({source});
+         CREATE TABLE copy ({columns}) WITH ({sink});
+         INSERT INTO copy SELECT n, h FROM source;"
+    ));
+    assert_eq!(totals.unwrap()[0].rows_out, 2);
+    let mut copied = cluster.consume(&to, 1, 2);
+    copied.sort_by_key(|r| r.value.clone());
+    assert_eq!(copied[0].headers, headers);
+    assert_eq!(copied[1].headers, []);
 }

@@ -5,7 +5,8 @@
 
 use super::queue::{Record, TimestampType};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, StringBuilder, TimestampMillisecondBuilder,
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
+    TimestampMillisecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use std::sync::Arc;
@@ -72,9 +73,10 @@ impl MetadataColumn {
     }
 }
 
+/// As SQL's `MAP<STRING, BYTES>` is made.
 fn headers_type() -> DataType {
     let entries =
-        Fields::from(vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Binary, true)]);
+        Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Binary, true)]);
     DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
 }
 
@@ -104,7 +106,8 @@ impl MetadataBuilder {
             MetadataColumn::TimestampType => MetadataBuilder::TimestampType(StringBuilder::new()),
             MetadataColumn::LeaderEpoch => MetadataBuilder::LeaderEpoch(Int32Builder::new()),
             MetadataColumn::Headers => {
-                let entries = MapBuilder::new(None, StringBuilder::new(), BinaryBuilder::new());
+                let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+                let entries = MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new());
                 MetadataBuilder::Headers(Box::new(entries), Vec::new())
             }
             MetadataColumn::Key => MetadataBuilder::Key(BinaryBuilder::new()),

@@ -5,7 +5,9 @@ use super::super::metadata::MetadataColumn;
 use super::super::testing::{Cluster, ReadRecord};
 use super::*;
 use crate::format::json::JsonEncoder;
-use arrow::array::{BinaryBuilder, Int64Array, MapBuilder, StringArray, StringBuilder, TimestampMillisecondArray};
+use arrow::array::{
+    BinaryBuilder, Int64Array, MapBuilder, MapFieldNames, StringArray, StringBuilder, TimestampMillisecondArray,
+};
 use arrow::datatypes::{Field, Schema};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -201,7 +203,8 @@ fn fixed_and_round_robin_partitioners() {
 fn timestamps_and_headers_are_written() {
     let cluster = Cluster::start();
     let topic = cluster.topic("extras", 1);
-    let mut map = MapBuilder::new(None, StringBuilder::new(), BinaryBuilder::new());
+    let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+    let mut map = MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new());
     map.keys().append_value("trace");
     map.values().append_value(b"abc");
     map.keys().append_value("empty");

@@ -106,6 +106,10 @@ fn catalog_statements_answer() {
     assert_eq!(described.rows[1][4], "METADATA FROM 'x' VIRTUAL");
     assert_eq!(described.rows[2][4], "AS id + 1");
     assert!(answer("SHOW CREATE TABLE u").rows[0][0].starts_with("CREATE TABLE u (a BIGINT"));
+    let secret = answer(
+        "CREATE TABLE s (a BIGINT) WITH ('connector' = 'any', 'properties.sasl.password' = 'hunter2'); SHOW CREATE TABLE s",
+    );
+    assert!(secret.rows[0][0].ends_with("'properties.sasl.password' = '*******')"), "{:?}", secret.rows);
     assert!(answer("EXPLAIN SELECT a FROM t").rows.concat().join("\n").contains("source t"));
 }
 
