@@ -1,10 +1,12 @@
-//! Dates, times and timestamps as text, for JSON, CSV and options: the proleptic Gregorian calendar, years 0000 to 9999.
+//! Dates, times and timestamps as text, for JSON, CSV and options: the proleptic Gregorian calendar. Years are
+//! read from 0000 to 9999; what lies outside, as the end of a window over the last hour of 9999, is written with a sign: `+10000`.
 //!
 //! Reading takes `yyyy-MM-dd HH:mm[:ss[.f{1,9}]]` with a space or `T` between, and an optional zone `Z`, `+hh`, `+hhmm` or
 //! `+hh:mm`; without a zone the text is UTC. Writing is always `yyyy-MM-dd HH:mm:ss` with the digits of the unit.
 //! Every function works on bytes and allocates nothing.
 
 use arrow::datatypes::TimeUnit;
+use std::io::Write as _;
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -195,19 +197,18 @@ fn push_digits(out: &mut Vec<u8>, value: i64, count: usize) {
     out.extend(digits.iter().skip(9 - count));
 }
 
-/// Writes days from 1970-01-01 as `yyyy-MM-dd`. `None`, and nothing written, outside the years 0000 to 9999.
-#[must_use]
-pub fn write_date(out: &mut Vec<u8>, days: i64) -> Option<()> {
+/// Writes days from 1970-01-01 as `yyyy-MM-dd`, a year outside of 0000 to 9999 with its sign.
+pub fn write_date(out: &mut Vec<u8>, days: i64) {
     let (year, month, day) = civil_from_days(days);
-    if !(0..=9999).contains(&year) {
-        return None;
+    match year {
+        0..=9999 => push_digits(out, year, 4),
+        // Writing to a vector does not fail.
+        _ => drop(write!(out, "{year:+05}")),
     }
-    push_digits(out, year, 4);
     out.push(b'-');
     push_digits(out, month, 2);
     out.push(b'-');
     push_digits(out, day, 2);
-    Some(())
 }
 
 /// Writes a time since midnight as `HH:mm:ss` and the digits of `unit`. `None`, and nothing written, outside one day.
@@ -230,14 +231,13 @@ pub fn write_time(out: &mut Vec<u8>, value: i64, unit: TimeUnit) -> Option<()> {
     Some(())
 }
 
-/// Writes a timestamp as `yyyy-MM-dd HH:mm:ss` and the digits of `unit`. `None`, and nothing written, outside the years 0000 to
-/// 9999.
-#[must_use]
-pub fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit) -> Option<()> {
+/// Writes a timestamp as `yyyy-MM-dd HH:mm:ss` and the digits of `unit`, a year outside of 0000 to 9999 with its sign.
+pub fn write_timestamp(out: &mut Vec<u8>, value: i64, unit: TimeUnit) {
     let per_day = SECONDS_PER_DAY * units_per_second(unit);
-    write_date(out, value.div_euclid(per_day))?;
+    write_date(out, value.div_euclid(per_day));
     out.push(b' ');
-    write_time(out, value.rem_euclid(per_day), unit)
+    // The rest of a division by a day is within a day.
+    let _ = write_time(out, value.rem_euclid(per_day), unit);
 }
 
 #[cfg(test)]
@@ -319,17 +319,32 @@ mod tests {
             let scale = units_per_second(unit);
             for value in [-9_000_000_000 * scale, -1, 0, 1, 1_767_225_600 * scale + scale / 3, 9_000_000_000 * scale] {
                 let mut out = Vec::new();
-                write_timestamp(&mut out, value, unit).unwrap();
+                write_timestamp(&mut out, value, unit);
                 assert_eq!(parse_timestamp(&out, unit), Some(value));
             }
         }
         let mut out = Vec::new();
-        assert_eq!(write_timestamp(&mut out, 253_402_300_799_999, TimeUnit::Millisecond), Some(()));
+        write_timestamp(&mut out, 253_402_300_799_999, TimeUnit::Millisecond);
         assert_eq!(out, b"9999-12-31 23:59:59.999");
-        for value in [253_402_300_800_000, i64::MAX, i64::MIN] {
-            assert_eq!(write_timestamp(&mut out, value, TimeUnit::Millisecond), None);
-        }
         assert_eq!(write_time(&mut out, 86_400, TimeUnit::Second), None);
         assert_eq!(out, b"9999-12-31 23:59:59.999");
+    }
+
+    #[test]
+    fn years_of_more_digits_have_a_sign_as_at_the_terminal() {
+        let days = [2_932_897i64, 3_000_000, -719_529, -1_000_000, 95_000_000];
+        for value in days.map(|days| days * 86_400_000 + 1) {
+            let mut out = Vec::new();
+            write_timestamp(&mut out, value, TimeUnit::Millisecond);
+            let expected = DateTime::from_timestamp_millis(value).unwrap().format("%Y-%m-%d %H:%M:%S%.3f").to_string();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+        for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
+            for value in [i64::MIN, i64::MAX] {
+                let mut out = Vec::new();
+                write_timestamp(&mut out, value, unit);
+                assert!(out.len() >= 19, "{unit:?} {value}");
+            }
+        }
     }
 }

@@ -229,15 +229,25 @@ impl Values {
             Self::Float32(array) => push_float(array.value(row), out),
             Self::Float64(array) => push_float(array.value(row), out),
             Self::Decimal(array) => scalar::push_decimal(array.value(row), array.scale(), out),
-            Self::Date(values) => quoted(out, "date", |out| datetime::write_date(out, i64::from(at(values, row))))?,
-            Self::Time(values, unit) => quoted(out, "time", |out| datetime::write_time(out, at(values, row), *unit))?,
-            Self::Timestamp(values, unit, zone) => quoted(out, "timestamp", |out| {
-                datetime::write_timestamp(out, at(values, row), *unit)?;
+            Self::Date(values) => {
+                out.push(b'"');
+                datetime::write_date(out, i64::from(at(values, row)));
+                out.push(b'"');
+            }
+            Self::Time(values, unit) => {
+                out.push(b'"');
+                datetime::write_time(out, at(values, row), *unit)
+                    .ok_or_else(|| Error::user("a time outside one day cannot be written"))?;
+                out.push(b'"');
+            }
+            Self::Timestamp(values, unit, zone) => {
+                out.push(b'"');
+                datetime::write_timestamp(out, at(values, row), *unit);
                 if *zone {
                     out.push(b'Z');
                 }
-                Some(())
-            })?,
+                out.push(b'"');
+            }
             Self::Text(array) => write_text(array.value(row).as_bytes(), out),
             Self::Bytes(array) => {
                 out.push(b'"');
@@ -281,13 +291,6 @@ fn at<T: Copy + Default>(values: &[T], row: usize) -> T {
 /// The places of a row's elements.
 fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
     at(offsets, row) as usize..at(offsets, row + 1) as usize
-}
-
-fn quoted(out: &mut Vec<u8>, kind: &str, write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Result<()> {
-    out.push(b'"');
-    write(out).ok_or_else(|| Error::user(format!("{kind} outside the years 0000 to 9999 cannot be written")))?;
-    out.push(b'"');
-    Ok(())
 }
 
 fn push_float<F: std::fmt::Debug + Into<f64> + Copy>(value: F, out: &mut Vec<u8>) {

@@ -81,10 +81,10 @@ fn null_fields_can_be_left_out() {
 #[test]
 fn what_cannot_be_written_names_its_column_and_leaves_nothing() {
     let mut out = Encoded::default();
-    let late: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX]));
+    let late: ArrayRef = Arc::new(Time64NanosecondArray::from(vec![0, i64::MAX]));
     let batch = RecordBatch::try_from_iter([("t", late)]).unwrap();
     let error = JsonEncoder::default().encode(&batch, &mut out).unwrap_err();
-    assert_eq!(error.message(), "column `t`: timestamp outside the years 0000 to 9999 cannot be written");
+    assert_eq!(error.message(), "column `t`: a time outside one day cannot be written");
     assert_eq!(out, Encoded::default());
     let schema = Schema::new(vec![ArrowField::new("d", DataType::Duration(TimeUnit::Second), true)]);
     let error = JsonEncoder::default().check(&schema).unwrap_err();
