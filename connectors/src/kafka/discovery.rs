@@ -78,6 +78,9 @@ pub(crate) fn discover(options: &KafkaOptions) -> Result<Vec<PartitionSpec>> {
     }
     let starts = starts(options, &client, &extents)?;
     let ends = ends(options, &client, &extents)?;
+    if options.bounded != Bounded::Unbounded {
+        check_starts(&starts, &extents)?;
+    }
     let from_oldest = options.startup == Startup::Earliest;
     let specs = extents.iter().map(|(at, extent)| {
         let end = ends.get(at).copied();
@@ -135,6 +138,17 @@ fn ends(options: &KafkaOptions, client: &SourceClient, extents: &BTreeMap<At, Ex
 
 fn all(extents: &BTreeMap<At, Extent>, pick: impl Fn(&Extent) -> i64) -> BTreeMap<At, i64> {
     extents.iter().map(|(at, extent)| (at.clone(), pick(extent))).collect()
+}
+
+/// A start behind the log's end would be a partition without a row. It is that of another topic, or of this one before it was
+/// created anew; without an end the reader finds out.
+fn check_starts(starts: &BTreeMap<At, i64>, extents: &BTreeMap<At, Extent>) -> Result<()> {
+    let past =
+        starts.iter().find_map(|(at, start)| extents.get(at).filter(|e| *start > e.high).map(|e| (at, start, e)));
+    let Some(((topic, partition), start, Extent { high, .. })) = past else { return Ok(()) };
+    let remedy =
+        "correct `scan.startup.specific-offsets` or the group's offsets; 'earliest-offset' reads from the beginning";
+    Err(Error::user(format!("start of `{topic}-{partition}`: offset {start} is past the log's end {high}; {remedy}")))
 }
 
 /// A partition that does not exist would be waited for in vain.

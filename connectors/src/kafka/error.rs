@@ -36,9 +36,9 @@ pub(crate) fn blame(code: Code) -> Blame {
         Code::MessageSizeTooLarge => Blame::User(
             "raise `properties.message.max.bytes` and the topic's `max.message.bytes`, or write smaller records",
         ),
-        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset => {
-            Blame::Lost("the records between were deleted: start without the old state, or from `earliest-offset`")
-        }
+        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::NoOffset => Blame::Lost(
+            "the records there were deleted, or the topic was created anew: start without the old state, or from `earliest-offset`",
+        ),
         _ => Blame::External,
     }
 }

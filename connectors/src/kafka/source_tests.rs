@@ -485,6 +485,22 @@ fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
+fn a_bounded_start_past_the_end_is_no_empty_partition() {
+    let cluster = Cluster::start();
+    let topic = cluster.topic("past", 1);
+    fill(&cluster, &topic, 1, 10);
+    let from = |offset: &str| {
+        Table::bounded(&cluster, &topic)
+            .with("scan.startup.mode", "specific-offsets")
+            .with("scan.startup.specific-offsets", offset)
+    };
+    let error = from("partition:0,offset:11").discover_error();
+    assert!(error.message().contains("offset 11 is past the log's end 10"), "{error}");
+    let (mut job, _) = Job::start(&from("partition:0,offset:10").rows_source(), 1);
+    assert_eq!(job.all().unwrap().len(), 0);
+}
+
+#[test]
 fn a_position_that_is_gone_is_never_skipped_over() {
     let cluster = Cluster::start();
     let topic = cluster.topic("gone", 1);
