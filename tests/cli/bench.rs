@@ -34,3 +34,10 @@ fn every_query_gives_the_same_rows_from_both_sources_and_at_every_parallelism() 
     assert_eq!((&find("q0")["rows_out"], &find("q0")["part"]), (&18_400.into(), &false.into()));
     assert_eq!(find("q5")["part"], true);
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_measurement() {
+    let out = ended(&["bench", "nexmark", "--json", "/dev/null/report.json", "--events", "20000"]);
+    assert_eq!((out.status, out.stdout.as_str()), (2, ""), "{}", out.stderr);
+    assert!(out.stderr.contains("argument `--json`: write `/dev/null/report.json`"), "{}", out.stderr);
+}

@@ -37,6 +37,11 @@ use thalweg::sql::suggest::closest;
 /// Runs the queries; one line each as soon as it is known.
 pub(crate) fn nexmark(arguments: &NexmarkArguments, console: &mut Console) -> Result<Exit, Failure> {
     let queries = select(&arguments.queries)?;
+    if let Some(path) = &arguments.json {
+        // A place that cannot be written is known before the measurement, not after.
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(path);
+        opened.map_err(|e| Failure::refused(format!("argument `--json`: write `{}`: {e}", path.display())))?;
+    }
     let bench = Bench::new(arguments, console)?;
     print(&format!("{}\n", report::header()))?;
     let mut all = vec![];
