@@ -20,6 +20,13 @@ pub struct Collected {
     pub recovered: Vec<u64>,
 }
 
+impl Collected {
+    /// The last barrier that some subtask has prepared and no commit has released.
+    pub fn prepared(&self) -> Option<u64> {
+        self.prepared.keys().next_back().map(|(id, _)| *id)
+    }
+}
+
 /// The sink's factory and the test's view.
 #[derive(Clone)]
 pub struct CollectSink {

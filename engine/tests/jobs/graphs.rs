@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::operator::OperatorFactory;
 use thalweg_engine::rng::Rng;
-use thalweg_engine::sink::Release;
+use thalweg_engine::sink::{Release, SinkFactory};
 use thalweg_engine::testing::collect::CollectSink;
 use thalweg_engine::testing::operators::{AsyncPass, KeyedSum, Pass};
 use thalweg_engine::testing::rows::{ZSet, int_batch, zset};
@@ -46,7 +46,11 @@ pub fn operator(graph: &mut Graph, id: &str, factory: Arc<dyn OperatorFactory>, 
 }
 
 pub fn sink(graph: &mut Graph, from: NodeId, to: &CollectSink) {
-    let kind = NodeKind::Sink { factory: Arc::new(to.clone()), name: "collect".into() };
+    sink_into(graph, from, Arc::new(to.clone()));
+}
+
+fn sink_into(graph: &mut Graph, from: NodeId, factory: Arc<dyn SinkFactory>) {
+    let kind = NodeKind::Sink { factory, name: "collect".into() };
     graph.add(NodeSpec::new("sink", "collect", kind, vec![Input::new(from, Partitioning::Forward)])).unwrap();
 }
 
@@ -70,6 +74,11 @@ pub enum Shape {
 impl Shape {
     /// The graph, and how often each row of the first source is counted.
     pub fn build(self, script: &ScriptedSource, to: &CollectSink) -> (Graph, i64) {
+        self.build_into(script, Arc::new(to.clone()))
+    }
+
+    /// The same with a sink of its own.
+    pub fn build_into(self, script: &ScriptedSource, to: Arc<dyn SinkFactory>) -> (Graph, i64) {
         let mut g = Graph::new();
         let first = source(&mut g, "events", script.clone());
         let sum = KeyedSum::factory(1, 2);
@@ -89,7 +98,7 @@ impl Shape {
                 (operator(&mut g, "sum", sum, vec![by_key(first), by_key(second)]), 1)
             }
         };
-        sink(&mut g, node, to);
+        sink_into(&mut g, node, to);
         (g, times)
     }
 }

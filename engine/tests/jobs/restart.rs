@@ -1,11 +1,14 @@
 //! The whole job from an in-memory checkpoint, at another parallelism, once and again.
 
 use crate::graphs::{Shape, collect, fold, splits, sums, tight};
+use std::sync::Arc;
 use std::time::Duration;
+use thalweg_engine::clock::Clock;
 use thalweg_engine::rng::Rng;
+use thalweg_engine::sink::{Committer, Prepared, Sink, SinkFactory};
 use thalweg_engine::testing::collect::CollectSink;
 use thalweg_engine::testing::scripted::ScriptedSource;
-use thalweg_engine::{Checkpoint, Ending, Graph, Job, JobOptions};
+use thalweg_engine::{Checkpoint, Ending, Error, Graph, Job, JobOptions, Result};
 
 fn options(parallelism: u32) -> JobOptions {
     JobOptions { keep_checkpoints: true, every_epoch_is_a_checkpoint: true, ..tight(parallelism) }
@@ -70,6 +73,69 @@ fn run(seed: u64) {
     let all = rows.len() + usize::from(script.quiet_split);
     assert_eq!(splits.len(), all, "seed {seed}: every split ever assigned is in the checkpoint, finished or not");
     assert!(splits.values().all(|s| s.finished), "seed {seed}");
+}
+
+/// Commits nothing of `STUCK` and later epochs: waits until an epoch well after it is prepared, then fails.
+struct StuckCommits(CollectSink);
+
+const STUCK: u64 = 2;
+const PREPARED: u64 = 5;
+
+impl SinkFactory for StuckCommits {
+    fn sink(&self) -> Result<Box<dyn Sink>> {
+        self.0.sink()
+    }
+
+    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+        let inner = self.0.committer()?;
+        Ok(inner.map(|inner| Box::new(StuckCommitter { inner, to: self.0.clone() }) as Box<dyn Committer>))
+    }
+}
+
+struct StuckCommitter {
+    inner: Box<dyn Committer>,
+    to: CollectSink,
+}
+
+impl Committer for StuckCommitter {
+    fn commit(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        if id < STUCK {
+            return self.inner.commit(id, parts);
+        }
+        let clock = Clock::system();
+        while self.to.collected().prepared().is_none_or(|epoch| epoch < PREPARED) {
+            assert!(clock.now() < Duration::from_secs(10), "epoch {PREPARED} is never prepared");
+            std::thread::yield_now();
+        }
+        Err(Error::external("the store is gone"))
+    }
+
+    fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        self.inner.recover(id, parts)
+    }
+}
+
+/// Epochs go on while a commit is under way. When it fails, all of them are prepared and none is committed: the checkpoint must
+/// know each, or its rows are lost.
+#[test]
+fn a_failed_commit_loses_no_epoch_that_was_prepared_meanwhile() {
+    let rows = splits(&mut Rng::new(7), 4, 400);
+    let script = ScriptedSource { pause_percent: 30, max_batch: 5, ..ScriptedSource::new(rows.clone()) };
+    let to = collect();
+    let (stuck, times) = Shape::SelfJoin.build_into(&script, Arc::new(StuckCommits(to.clone())));
+    let outcome = Job::start(&stuck, options(2), None).unwrap().wait();
+    let error = outcome.error.unwrap();
+    assert!(error.message().contains("the store is gone"), "{error}");
+    let checkpoint = outcome.checkpoint.unwrap();
+    assert!(checkpoint.epoch + 1 >= PREPARED, "epoch {}", checkpoint.epoch);
+    let held: Vec<u64> = checkpoint.prepared.keys().copied().collect();
+    assert_eq!(held, (STUCK..=checkpoint.epoch).collect::<Vec<_>>());
+    assert_eq!(to.collected().released.keys().copied().collect::<Vec<_>>(), [1]);
+
+    let (graph, _) = Shape::SelfJoin.build(&script, &to);
+    let last = Job::start(&graph, options(3), Some(&checkpoint)).unwrap().wait();
+    assert_eq!(last.ending, Ending::Finished, "{:?}", last.error);
+    assert_eq!(fold(&to, |_, _| {}), sums(&rows, times));
 }
 
 #[test]
