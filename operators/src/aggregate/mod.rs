@@ -86,7 +86,7 @@ impl Aggregate {
         Aggregate { distinct: true, ..self }
     }
 
-    /// Whether it must see each value once: what keeps an aggregation in one phase.
+    /// Whether it must see each value once.
     pub fn needs_distinct(&self) -> bool {
         self.distinct && matches!(self.function, Function::Count | Function::Sum | Function::Avg)
     }

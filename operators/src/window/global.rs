@@ -3,11 +3,11 @@
 
 use super::Plan;
 use super::local::Emit;
-use super::spec::equal_runs;
+use super::spec::{Run, equal_runs};
 use super::store::Store;
 use crate::aggregate::program::rows_of;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, UInt32Type};
 use std::sync::Arc;
 use thalweg_engine::key::hash_rows;
 use thalweg_engine::state::StateStore;
@@ -59,33 +59,57 @@ impl GlobalCore {
         Ok(GlobalCore { store: Store::open(plan, state)?, hashes: Vec::new() })
     }
 
-    /// Merges a batch of partial states; returns how many rows were late in it.
+    /// Merges a batch of partial states and DISTINCT values; returns how many rows were late in it.
     pub fn process(&mut self, batch: &Batch) -> Result<u64> {
         let columns = batch.columns().columns();
         let [ends, rest @ ..] = columns else { return Err(Error::internal("partial states without `slice_end`")) };
         let ends = ends.as_primitive_opt::<Int64Type>().ok_or_else(|| Error::internal("`slice_end` is no i64"))?;
-        let keys = self.store.plan().keys.len();
-        if rest.len() < keys {
-            return Err(Error::internal(format!("{} columns of partial states, {keys} keys", rest.len())));
+        let plan = self.store.plan();
+        let (keys, states) = (plan.keys.len(), plan.program.columns().len());
+        if columns.len() != plan.partial.fields().len() {
+            let text = format!("{} columns of partial states, not {}", columns.len(), plan.partial.fields().len());
+            return Err(Error::internal(text));
         }
-        let (keys, partials) = rest.split_at(keys);
+        let (keys, rest) = rest.split_at(keys);
+        let (states, values) = rest.split_at(states);
+        let parts = values.last().and_then(|p| p.as_primitive_opt::<UInt32Type>()).map(|p| p.values().as_ref());
         hash_rows(keys, batch.num_rows(), &mut self.hashes)?;
-        let (runs, late) = self.store.accept(&equal_runs(ends.values()), &self.hashes);
-        let slice = |arrays: &[ArrayRef], start, len| arrays.iter().map(|a| a.slice(start, len)).collect::<Vec<_>>();
-        for run in runs {
-            let hashes = self.hashes.get(run.start..run.start + run.len).unwrap_or_default();
-            self.store.merge(
-                run.end,
-                &slice(keys, run.start, run.len),
-                hashes,
-                &slice(partials, run.start, run.len),
-            )?;
+        let (runs, late) = self.store.accept(&runs(ends.values(), parts), &self.hashes);
+        let slice =
+            |arrays: &[ArrayRef], run: &Run| arrays.iter().map(|a| a.slice(run.start, run.len)).collect::<Vec<_>>();
+        let part = |run: &Run| parts.and_then(|p| p.get(run.start)).map_or(0, |part| *part as usize);
+        for run in &runs {
+            let keys = slice(keys, run);
+            match part(run).checked_sub(1) {
+                None => {
+                    let hashes = self.hashes.get(run.start..run.start + run.len).unwrap_or_default();
+                    self.store.merge(run.end, &keys, hashes, &slice(states, run))?;
+                }
+                Some(n) => {
+                    let values = values.get(n).ok_or_else(|| Error::internal(format!("no DISTINCT argument {n}")))?;
+                    self.store.merge_values(run.end, n, &keys, &values.slice(run.start, run.len))?;
+                }
+            }
         }
-        Ok(late.iter().map(|run| rows_of(&slice(partials, run.start, run.len))).sum())
+        Ok(late.iter().filter(|run| part(run) == 0).map(|run| rows_of(&slice(states, run))).sum())
     }
 
     /// Fires all windows that end at or before `now`.
     pub fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<()> {
         self.store.fire(now, emit)
     }
+}
+
+/// Runs of one slice and part each.
+fn runs(ends: &[i64], parts: Option<&[u32]>) -> Vec<Run> {
+    let of_slices = equal_runs(ends);
+    let Some(parts) = parts else { return of_slices };
+    let mut runs = Vec::with_capacity(of_slices.len());
+    for Run { end, mut start, len } in of_slices {
+        for part in parts.get(start..start + len).unwrap_or_default().chunk_by(|a, b| a == b) {
+            runs.push(Run { end, start, len: part.len() });
+            start += part.len();
+        }
+    }
+    runs
 }

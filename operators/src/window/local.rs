@@ -4,18 +4,20 @@
 //! Invariants
 //! - L1 before a frontier is let through, the partial states of every slice with a window that this frontier fires are emitted:
 //!   in the global phase they arrive before the frontier, and are never late by it.
-//! - L2 at most [`GROUPS_MAX`] groups, and those of one batch, are held.
+//! - L2 at most [`GROUPS_MAX`] groups and DISTINCT values, and those of one batch, are held.
 
 use super::Plan;
 use super::rows::Rows;
 use super::spec::Run;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use crate::aggregate::program::Inputs;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array, new_null_array};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use thalweg_engine::state::{Budget, Cursor, KeyedTable, TableSpec};
 use thalweg_engine::{Batch, Context, Error, EventTime, Flush, Open, Operator, OutPort, Port, Result};
 
-/// With more groups than this in all slices, all are emitted.
+/// With more groups and DISTINCT values than this in all slices, all are emitted.
 pub const GROUPS_MAX: usize = 16_384;
 /// Rows of an emitted batch.
 const BATCH_ROWS: usize = 8_192;
@@ -65,12 +67,45 @@ impl Operator for LocalWindow {
 /// Takes batches that leave an operator.
 pub type Emit<'a> = &'a mut dyn FnMut(Batch) -> Result<()>;
 
+/// The groups of a slice, and the values of each DISTINCT argument.
+struct Slice {
+    groups: KeyedTable,
+    values: Vec<KeyedTable>,
+}
+
+impl Slice {
+    fn new(plan: &Plan, groups: &Arc<TableSpec>, budget: &Arc<Budget>) -> Result<Slice> {
+        let values = plan.distincts.iter().map(|d| KeyedTable::new(d.table().clone(), budget));
+        Ok(Slice { groups: KeyedTable::new(groups.clone(), budget)?, values: values.collect::<Result<_>>()? })
+    }
+
+    fn fold(
+        &mut self,
+        plan: &Plan,
+        keys: &[ArrayRef],
+        hashes: &[u64],
+        inputs: &Inputs,
+        handles: &mut Vec<u32>,
+    ) -> Result<()> {
+        self.groups.intern(keys, hashes, handles)?;
+        plan.program.update(&mut self.groups, handles, inputs)?;
+        for (distinct, table) in plan.distincts.iter().zip(&mut self.values) {
+            distinct.add(table, &plan.program, keys, inputs, handles)?;
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.groups.len() + self.values.iter().map(KeyedTable::len).sum::<usize>()
+    }
+}
+
 /// The local phase without its surroundings: what tests and benchmarks drive.
 pub struct LocalCore {
     plan: Arc<Plan>,
     spec: Arc<TableSpec>,
     budget: Arc<Budget>,
-    slices: BTreeMap<i64, KeyedTable>,
+    slices: BTreeMap<i64, Slice>,
     /// Windows ending here and before have fired, as far as this subtask can know.
     fired: i64,
     hashes: Vec<u64>,
@@ -111,21 +146,20 @@ impl LocalCore {
 
     fn fold(&mut self, rows: &Rows, run: &Run) -> Result<()> {
         use std::collections::btree_map::Entry;
-        let table = match self.slices.entry(run.end) {
+        let slice = match self.slices.entry(run.end) {
             Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(slot) => slot.insert(KeyedTable::new(self.spec.clone(), &self.budget)?),
+            Entry::Vacant(slot) => slot.insert(Slice::new(&self.plan, &self.spec, &self.budget)?),
         };
         if run.len == rows.batch.num_rows() {
-            table.intern(&rows.keys, &rows.hashes, &mut self.handles)?;
-            return self.plan.program.update(table, &self.handles, &rows.inputs);
+            return slice.fold(&self.plan, &rows.keys, &rows.hashes, &rows.inputs, &mut self.handles);
         }
-        table.intern(&rows.keys_of(run), rows.hashes_of(run), &mut self.handles)?;
-        self.plan.program.update(table, &self.handles, &rows.inputs.slice(run.start, run.len))
+        let inputs = rows.inputs.slice(run.start, run.len);
+        slice.fold(&self.plan, &rows.keys_of(run), rows.hashes_of(run), &inputs, &mut self.handles)
     }
 
-    /// How many groups are held.
+    /// How many groups are held, and values of DISTINCT arguments.
     pub fn groups(&self) -> usize {
-        self.slices.values().map(KeyedTable::len).sum()
+        self.slices.values().map(Slice::len).sum()
     }
 
     /// Emits what must travel before the frontier `now` does.
@@ -145,15 +179,49 @@ impl LocalCore {
             if self.plan.ends_of(slice_end).is_some_and(|(first, _)| first > end) {
                 break;
             }
-            let table = slot.remove();
-            let (mut cursor, mut handles) = (Cursor::default(), Vec::new());
+            let slice = slot.remove();
+            self.emit_slice(slice_end, &slice, emit)?;
+        }
+        Ok(())
+    }
+
+    /// The groups first: a group that has values is there when they come.
+    fn emit_slice(&self, end: i64, slice: &Slice, emit: Emit<'_>) -> Result<()> {
+        let (keys, mut handles) = (self.plan.key_fields.len(), Vec::new());
+        let mut cursor = Cursor::default();
+        while slice.groups.scan(&mut cursor, BATCH_ROWS, &mut handles) {
+            let mut columns = slice.groups.keys(&handles)?;
+            columns.extend(self.plan.program.partials(&slice.groups, &handles)?);
+            emit(self.partial(end, 0, handles.len(), columns)?)?;
+        }
+        for (n, table) in slice.values.iter().enumerate() {
+            let mut cursor = Cursor::default();
             while table.scan(&mut cursor, BATCH_ROWS, &mut handles) {
-                let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![slice_end; handles.len()]))];
-                columns.extend(table.keys(&handles)?);
-                columns.extend(self.plan.program.partials(&table, &handles)?);
-                emit(Batch::new(RecordBatch::try_new(self.plan.partial.clone(), columns)?))?;
+                let mut columns = table.keys(&handles)?;
+                let values = columns.split_off(keys);
+                let nothing = keys + self.plan.program.columns().len() + n;
+                columns.extend(self.missing(1 + keys..1 + nothing, handles.len()));
+                columns.extend(values);
+                emit(self.partial(end, n as u32 + 1, handles.len(), columns)?)?;
             }
         }
         Ok(())
+    }
+
+    /// A batch of one part: `columns` behind the slice's end, and NULL in what comes behind them.
+    fn partial(&self, end: i64, part: u32, rows: usize, columns: Vec<ArrayRef>) -> Result<Batch> {
+        let mut all: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![end; rows]))];
+        all.extend(columns);
+        if !self.plan.distincts.is_empty() {
+            let last = self.plan.partial.fields().len() - 1;
+            all.extend(self.missing(all.len()..last, rows));
+            all.push(Arc::new(UInt32Array::from(vec![part; rows])));
+        }
+        Ok(Batch::new(RecordBatch::try_new(self.plan.partial.clone(), all)?))
+    }
+
+    fn missing(&self, columns: Range<usize>, rows: usize) -> impl Iterator<Item = ArrayRef> {
+        let fields = self.plan.partial.fields().iter().take(columns.end).skip(columns.start);
+        fields.map(move |f| new_null_array(f.data_type(), rows))
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! - two-phase: [`local`](WindowAggregate::local) in front of a hash edge on [`partial_keys`](WindowAggregate::partial_keys),
 //!   [`global`](WindowAggregate::global) behind it: rows are folded before they travel. For event time and for rows that carry
-//!   windows, if [`splits`](WindowAggregate::splits).
-//! - [`one_phase`](WindowAggregate::one_phase), behind a hash edge on the keys, or alone at parallelism 1: for DISTINCT, for
-//!   processing time, and where late rows are routed to a table, because only this sees them as they came in at all times.
+//!   windows, if [`splits`](WindowAggregate::splits). The values of DISTINCT aggregates travel once per group and flush.
+//! - [`one_phase`](WindowAggregate::one_phase), behind a hash edge on the keys, or alone at parallelism 1: for processing time, and
+//!   where late rows are routed to a table, because only this sees them as they came in at all times.
 //!
 //! A window ending at `e` fires when the frontier reaches `e`, before the frontier is let through; its rows have
 //! `window_time` = `e - 1 ms`, so they are never late further down. The end of the input fires everything, windows of
@@ -15,6 +15,7 @@
 //! idle in the meantime, and the others moved on; such rows are counted there, one by one, but are partial states by then.
 
 pub mod assign;
+mod distinct;
 pub mod global;
 pub mod local;
 pub mod one_phase;
@@ -28,6 +29,7 @@ pub use spec::Windows;
 use crate::aggregate::{Aggregate, Program};
 use crate::expr::{self, Expr, Text};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use distinct::Distinct;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use thalweg_engine::state::TableSpec;
@@ -104,10 +106,11 @@ impl WindowAggregate {
 
     /// Whether it can run in two phases.
     pub fn splits(&self) -> bool {
-        !matches!(self.time, WindowTime::Processing { .. }) && !self.aggregates.iter().any(Aggregate::needs_distinct)
+        !matches!(self.time, WindowTime::Processing { .. })
     }
 
-    /// What travels between the phases: `slice_end`, keys, state columns.
+    /// What travels between the phases: `slice_end`, keys, state columns. With DISTINCT aggregates also a column of values for each
+    /// argument, and `part`: 0 in the rows of states, n in those of the n-th argument's values, whose other columns are NULL.
     pub fn partial_schema(&self) -> Result<SchemaRef> {
         Ok(self.compile()?.partial.clone())
     }
@@ -165,9 +168,14 @@ impl WindowAggregate {
                 return Err(Error::internal(format!("window column `{}` is {}", field.name(), field.data_type())));
             }
         }
+        let distincts = Distinct::of(&program, &key_fields);
         let mut partial = vec![Field::new("slice_end", DataType::Int64, false)];
         partial.extend(key_fields.iter().map(|f| f.as_ref().clone()));
         partial.extend(program.partial_fields());
+        if !distincts.is_empty() {
+            partial.extend(distincts.iter().map(|d| d.field.as_ref().clone()));
+            partial.push(Field::new("part", DataType::UInt32, false));
+        }
         Ok(Arc::new(Plan {
             time: self.time.clone(),
             windows,
@@ -175,6 +183,7 @@ impl WindowAggregate {
             keys: self.keys.clone(),
             key_fields,
             program,
+            distincts,
             partial: Arc::new(Schema::new(partial)),
             output: self.output.clone(),
         }))
@@ -190,6 +199,7 @@ pub struct Plan {
     pub(crate) keys: Vec<Expr>,
     pub(crate) key_fields: Vec<FieldRef>,
     pub(crate) program: Program,
+    pub(crate) distincts: Vec<Distinct>,
     pub(crate) partial: SchemaRef,
     pub(crate) output: SchemaRef,
 }

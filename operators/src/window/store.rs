@@ -7,16 +7,16 @@
 //! - S2 a slice is dropped when the last window it is part of has fired, for all groups.
 
 use super::Plan;
+use super::distinct::{self, Distinct};
 use super::local::Emit;
 use super::rows::Rows;
 use super::spec::Run;
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, TimeUnit};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use thalweg_engine::key::hash_rows;
-use thalweg_engine::state::{Budget, Cells, Cursor, KeyedTable, Slices, State, StateStore, TableSpec};
+use thalweg_engine::state::{Budget, Cells, Cursor, KeyedTable, Slices, State, StateStore};
 use thalweg_engine::{Batch, Error, EventTime, KeyGroup, KeyGroupRange, Result};
 
 /// Rows handled and emitted at a time.
@@ -24,20 +24,14 @@ const BATCH_ROWS: usize = 8_192;
 /// The cell that says how far a key group has fired.
 const FIRED: &str = "fired";
 
-/// The values of one DISTINCT argument.
-struct Distinct {
-    mask: usize,
-    field: FieldRef,
-    slices: State<Slices>,
-}
-
 /// Slices, distinct values and the fired mark of one subtask.
 pub(crate) struct Store {
     plan: Arc<Plan>,
     budget: Arc<Budget>,
     range: KeyGroupRange,
     slices: State<Slices>,
-    distincts: Vec<Distinct>,
+    /// Of each of the plan's DISTINCT arguments.
+    values: Vec<State<Slices>>,
     cells: State<Cells>,
     /// Per key group of `range`.
     fired: Vec<i64>,
@@ -51,10 +45,9 @@ impl Store {
     pub(crate) fn open(plan: Arc<Plan>, state: &mut StateStore) -> Result<Store> {
         let slices = state.slices("windows", plan.table())?;
         let cells = state.cells("progress")?;
-        let mut distincts = Vec::new();
-        for (mask, field) in plan.program.distincts() {
-            let slices = state.slices(&format!("distinct{mask}"), distinct_table(&plan, &field))?;
-            distincts.push(Distinct { mask, field, slices });
+        let mut values = Vec::new();
+        for distinct in &plan.distincts {
+            values.push(state.slices(&format!("distinct{}", distinct.mask), distinct.table().as_ref().clone())?);
         }
         let range = state.range();
         let mut fired = vec![i64::MIN; usize::from(range.end.saturating_sub(range.start))];
@@ -67,7 +60,7 @@ impl Store {
         let lowest = fired.iter().min().copied().unwrap_or(i64::MIN);
         let highest = fired.iter().max().copied().unwrap_or(i64::MIN);
         let budget = state.budget().child("firing");
-        Ok(Store { plan, budget, range, slices, distincts, cells, fired, lowest, highest, handles: Vec::new() })
+        Ok(Store { plan, budget, range, slices, values, cells, fired, lowest, highest, handles: Vec::new() })
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -113,18 +106,10 @@ impl Store {
             table.intern(&keys, hashes, &mut self.handles)?;
             self.plan.program.update(table, &self.handles, &inputs)?;
         }
-        if !self.distincts.is_empty() && inputs.weights().is_some() {
-            return Err(Error::internal("a DISTINCT aggregate of a stream with retractions"));
-        }
-        for distinct in &self.distincts {
-            let (picked, values) = self.plan.program.distinct_values(distinct.mask, &inputs)?;
-            let picked = UInt32Array::from(picked);
-            let mut columns =
-                keys.iter().map(|k| take(k, &picked, None)).collect::<std::result::Result<Vec<_>, _>>()?;
-            columns.push(values);
-            let mut hashes = Vec::new();
-            hash_rows(&columns, picked.len(), &mut hashes)?;
-            distinct.slices.lock().slice(run.end)?.intern(&columns, &hashes, &mut self.handles)?;
+        for (distinct, values) in self.plan.distincts.iter().zip(&self.values) {
+            let mut values = values.lock();
+            let table = values.slice(run.end)?;
+            distinct.add(table, &self.plan.program, &keys, &inputs, &mut self.handles)?;
         }
         Ok(())
     }
@@ -135,6 +120,12 @@ impl Store {
         let table = slices.slice(end)?;
         table.intern(keys, hashes, &mut self.handles)?;
         self.plan.program.merge(table, &self.handles, partials)
+    }
+
+    /// Merges values of the n-th DISTINCT argument into a slice.
+    pub(crate) fn merge_values(&mut self, end: i64, n: usize, keys: &[ArrayRef], values: &ArrayRef) -> Result<()> {
+        let slices = self.values.get(n).ok_or_else(|| Error::internal(format!("values of DISTINCT argument {n}")))?;
+        distinct::intern(slices.lock().slice(end)?, keys, values, &mut self.handles)
     }
 
     /// The end of the next window that may fire.
@@ -169,8 +160,8 @@ impl Store {
                 break;
             }
             slices.drop_through(end);
-            self.distincts.iter().for_each(|d| {
-                d.slices.lock().drop_through(end);
+            self.values.iter().for_each(|slices| {
+                slices.lock().drop_through(end);
             });
         }
         Ok(())
@@ -209,7 +200,7 @@ impl Store {
         let start = self.plan.windows.start_of(end);
         let first = if self.plan.attached { end } else { start.saturating_add(1) };
         let mut parts: Vec<(i64, &KeyedTable)> = slices.range(first..=end).collect();
-        if let ([(_, table)], true) = (parts.as_slice(), self.distincts.is_empty()) {
+        if let ([(_, table)], true) = (parts.as_slice(), self.values.is_empty()) {
             return self.emit_window(table, start, end, emit);
         }
         // The largest slice first: the merged table then grows once.
@@ -225,16 +216,23 @@ impl Store {
                 self.plan.program.merge(&mut merged, &handles, &self.plan.program.partials(table, &rows)?)?;
             }
         }
-        for distinct in &self.distincts {
-            self.add_distinct(distinct, first, end, &mut merged)?;
+        for (distinct, values) in self.plan.distincts.iter().zip(&self.values) {
+            self.add_distinct(distinct, values, first, end, &mut merged)?;
         }
         self.emit_window(&merged, start, end, emit)
     }
 
     /// Folds each value that some slice of the window has, once per group.
-    fn add_distinct(&self, distinct: &Distinct, first: i64, end: i64, merged: &mut KeyedTable) -> Result<()> {
-        let slices = distinct.slices.lock();
-        let mut all = KeyedTable::new(Arc::new(distinct_table(&self.plan, &distinct.field)), &self.budget)?;
+    fn add_distinct(
+        &self,
+        distinct: &Distinct,
+        values: &State<Slices>,
+        first: i64,
+        end: i64,
+        merged: &mut KeyedTable,
+    ) -> Result<()> {
+        let slices = values.lock();
+        let mut all = KeyedTable::new(distinct.table().clone(), &self.budget)?;
         let (mut rows, mut handles, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
         for (_, table) in slices.range(first..=end) {
             let mut cursor = Cursor::default();
@@ -284,10 +282,6 @@ impl Store {
         rows.retain(|_| hashes.next().is_some_and(|hash| self.fired(hash) < end));
         Ok(())
     }
-}
-
-fn distinct_table(plan: &Plan, value: &FieldRef) -> TableSpec {
-    TableSpec::new(plan.key_fields.iter().chain([value]).cloned(), []).grouped_by(plan.key_fields.len())
 }
 
 /// A column of one instant, given in ms.

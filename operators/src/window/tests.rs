@@ -265,10 +265,12 @@ fn two_phases(plan: &WindowAggregate, events: &[Event], size: usize, seed: u64) 
 fn two_phases_give_the_naive_answer_for_all_batch_sizes() {
     for (i, windows) in kinds().into_iter().enumerate() {
         let events = events(100 + i as u64);
-        let plan = aggregation(windows, aggregates(false));
-        let expected = naive(&windows, &events, false);
-        for size in [1, 7, 8192] {
-            assert_eq!(two_phases(&plan, &events, size, size as u64), expected, "{windows:?} by {size}");
+        for distinct in [false, true] {
+            let plan = aggregation(windows, aggregates(distinct));
+            let expected = naive(&windows, &events, distinct);
+            for size in [1, 7, 8192] {
+                assert_eq!(two_phases(&plan, &events, size, size as u64), expected, "{windows:?} by {size}");
+            }
         }
     }
 }
@@ -290,8 +292,12 @@ fn partials(plan: &WindowAggregate, rows: &[Row]) -> Batch {
 
 #[test]
 fn the_global_phase_counts_what_is_late_and_fires_nothing_twice_after_a_restore() {
+    [false, true].into_iter().for_each(late_and_restored);
+}
+
+fn late_and_restored(distinct: bool) {
     let windows = Windows::hop(5, 10);
-    let plan = aggregation(windows, aggregates(false));
+    let plan = aggregation(windows, aggregates(distinct));
     let first = [(Some(1), 3, Some(1)), (Some(2), 7, None), (None, 12, Some(5)), (Some(1), 3, Some(2))];
     let second = [(Some(1), 4, Some(9)), (Some(1), 4, Some(9)), (Some(2), 8, Some(9)), (Some(3), 22, Some(1))];
     let script = Script::new(plan.partial_keys())
@@ -302,7 +308,7 @@ fn the_global_phase_counts_what_is_late_and_fires_nothing_twice_after_a_restore(
         .end();
     let events = [Event::Rows(first.to_vec()), Event::Frontier(10), Event::Rows(second.to_vec())];
     let Answer { main, late_rows, .. } = check(&plan.global(), &script);
-    assert_eq!((main, late_rows), (naive(&windows, &events, false).0, 2));
+    assert_eq!((main, late_rows), (naive(&windows, &events, distinct).0, 2));
 }
 
 #[test]

@@ -141,10 +141,15 @@ const WINDOWED: &str = "FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10'
 
 #[test]
 fn windows_run_in_two_phases_where_they_can() {
-    let two = ids(&format!("SELECT a, sum(b) {WINDOWED} GROUP BY a, window_start, window_end"));
-    assert_eq!(two, ["source", "calc", "window", "window", "calc", "terminal"]);
-    let one = ids(&format!("SELECT a, count(DISTINCT b) {WINDOWED} GROUP BY a, window_start, window_end"));
-    assert_eq!(one, ["source", "calc", "window", "calc", "terminal"]);
+    for aggregate in ["sum(b)", "count(DISTINCT b)"] {
+        let two = ids(&format!("SELECT a, {aggregate} {WINDOWED} GROUP BY a, window_start, window_end"));
+        assert_eq!(two, ["source", "calc", "window", "window", "calc", "terminal"]);
+    }
+    let processing = "FROM TABLE(TUMBLE(TABLE p, DESCRIPTOR(pt), INTERVAL '10' SECOND))";
+    let one = ids(&format!(
+        "CREATE TABLE p (a INT, pt AS PROCTIME()) WITH ('connector' = 'any'); SELECT a, sum(a) {processing} GROUP BY a, window_start, window_end"
+    ));
+    assert_eq!(one, ["source", "window", "calc", "terminal"]);
 }
 
 #[test]
