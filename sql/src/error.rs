@@ -49,10 +49,17 @@ pub struct SqlError(Box<Inner>);
 struct Inner {
     kind: SqlErrorKind,
     position: Option<Position>,
-    /// The offending line as the user wrote it, and how many characters of it are meant.
-    line: Option<(String, usize)>,
+    line: Option<ShownLine>,
     reason: String,
     remedy: Option<String>,
+}
+
+/// The offending line as the user wrote it, secrets aside, and which of its characters are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShownLine {
+    pub(crate) text: String,
+    pub(crate) before: usize,
+    pub(crate) chars: usize,
 }
 
 /// Longer lines are cut around the caret, in characters.
@@ -69,7 +76,7 @@ fn clipped(text: String) -> String {
 }
 
 impl SqlError {
-    pub(crate) fn new(fault: Fault, position: Option<Position>, line: Option<(String, usize)>) -> SqlError {
+    pub(crate) fn new(fault: Fault, position: Option<Position>, line: Option<ShownLine>) -> SqlError {
         let Fault { kind, reason, remedy, .. } = fault;
         let (reason, remedy) = (clipped(reason), remedy.map(clipped));
         SqlError(Box::new(Inner { kind, position, line, reason, remedy }))
@@ -103,11 +110,11 @@ impl fmt::Display for SqlError {
             write!(f, "{position}: ")?;
         }
         write!(f, "{}", self.0.reason)?;
-        if let (Some(position), Some((line, len))) = (self.0.position, &self.0.line) {
-            let (shown, before) = window(line, position.column - 1);
+        if let (Some(position), Some(line)) = (self.0.position, &self.0.line) {
+            let (shown, before) = window(&line.text, line.before);
             let number = position.line.to_string();
             let pad = " ".repeat(number.len());
-            let caret = "^".repeat((*len).clamp(1, (shown.chars().count().saturating_sub(before)).max(1)));
+            let caret = "^".repeat(line.chars.clamp(1, (shown.chars().count().saturating_sub(before)).max(1)));
             write!(f, "\n {pad} |\n {number} | {shown}\n {pad} | {}{caret}", " ".repeat(before))?;
         }
         match &self.0.remedy {

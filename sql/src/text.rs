@@ -6,11 +6,12 @@
 //! - T1 a place inside a replaced variable maps to the `$` that the user wrote.
 //! - T2 `${..}` is replaced everywhere, in strings and comments too, once: values are not expanded again.
 
-use crate::error::{Fault, Position, SqlError};
+use crate::error::{Fault, Position, ShownLine, SqlError, SqlErrorKind};
 use crate::secret;
 use crate::suggest::closest;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A text with its variables replaced.
 #[derive(Debug)]
@@ -40,10 +41,14 @@ impl SourceText {
             pieces: vec![],
         };
         let outcome = text.expand(defines);
+        if let Err((at, _)) = outcome {
+            // What is left tells which literals are secrets.
+            text.copy(at, original.len());
+        }
         text.lines = line_starts(&text.expanded);
         match outcome {
             Ok(()) => Ok(text),
-            Err((at, fault)) => Err(text.error_at_original(at, 2, fault)),
+            Err((at, fault)) => Err(text.error_at_original(at..at + 2, fault)),
         }
     }
 
@@ -96,18 +101,17 @@ impl SourceText {
         }
         let (from, to) = (self.offset(fault.span.start), self.offset(fault.span.end));
         let (start, end) = (self.to_original(from), self.to_original(to.max(from)));
-        let chars = self.original.get(start..end).map_or(1, |s| s.chars().count());
-        self.error_at_original(start, chars, fault)
+        self.error_at_original(start..end.max(start), fault)
     }
 
-    fn error_at_original(&self, at: usize, chars: usize, fault: Fault) -> SqlError {
-        let line_start = self.original[..at].rfind('\n').map_or(0, |i| i + 1);
-        let shown = secret::hidden(&self.original);
-        let line = shown.get(line_start..).and_then(|s| s.lines().next()).unwrap_or_default().to_owned();
-        let reason = secret::without(&self.expanded, fault.reason);
-        let remedy = fault.remedy.map(|r| secret::without(&self.expanded, r));
+    fn error_at_original(&self, at: Range<usize>, fault: Fault) -> SqlError {
+        let readable = fault.kind != SqlErrorKind::Syntax;
+        let reason = secret::without(&self.expanded, fault.reason, readable);
+        let remedy = fault.remedy.map(|r| secret::without(&self.expanded, r, readable));
         let fault = Fault { reason, remedy, ..fault };
-        SqlError::new(fault, Some(self.original_position(at)), Some((line, chars)))
+        let (text, before, chars) = secret::line(&self.original, at.clone(), readable);
+        let line = ShownLine { text, before, chars };
+        SqlError::new(fault, Some(self.original_position(at.start)), Some(line))
     }
 
     fn original_position(&self, at: usize) -> Position {

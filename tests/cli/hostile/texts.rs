@@ -11,6 +11,10 @@ fn window(call: &str) -> String {
     format!("SELECT * FROM TABLE({call});")
 }
 
+fn secret(options: &str) -> String {
+    format!("CREATE TABLE x (a BIGINT) WITH ('connector' = 'kafka', {options});")
+}
+
 pub fn cases() -> Vec<Case> {
     [broken(), deep(), huge(), names(), windows()].into_iter().flatten().collect()
 }
@@ -19,6 +23,10 @@ fn broken() -> Vec<Case> {
     let text = || harmless(&[]);
     vec![
         refused("SELECT 'open FROM t;", &["job.sql:2:8: ", "'"]),
+        refused(secret("'x, 'properties.sasl.password' = 'hunter2'"), &["job.sql:2:", "******"]).hides("hunter2"),
+        refused(secret("'properties.sasl.password' = 'hunter2', 'topic' = 'x"), &["job.sql:2:"]).hides("hunter2"),
+        refused(secret("'properties.sasl.password = 'hunter2'"), &["job.sql:2:"]).hides("hunter2"),
+        refused(secret("'x' = 'y, 'z = 'properties.sasl.password' = 'hunter2'"), &["job.sql:2:"]).hides("hunter2"),
         refused("SELECT \"open FROM t;", &["job.sql:2:8: "]),
         refused("SELECT `open FROM t;", &["job.sql:2:8: "]),
         refused("SELECT a FROM t /* open", &["job.sql:2:", "comment"]),
