@@ -35,6 +35,7 @@ pub mod testing;
 pub mod thread;
 pub mod time;
 mod timer;
+pub mod type_name;
 pub mod wire;
 mod wiring;
 
@@ -47,3 +48,4 @@ pub use key::{KeyGroup, KeyGroupRange};
 pub use message::Waker;
 pub use operator::{Context, Flush, Open, Operator, OperatorFactory, OutPort, Port, Subtask};
 pub use time::{EventTime, Watermark};
+pub use type_name::type_name;

@@ -77,7 +77,7 @@ struct Declared {
 impl Declared {
     fn refuse(&self, argument: &DataType) -> datafusion_common::DataFusionError {
         let name = self.kind.name();
-        let written = crate::parser::types::sql_name(argument);
+        let written = thalweg_engine::type_name(argument);
         let fault = Fault::invalid(Span::empty(), format!("{name} cannot take {written}"));
         fault.remedy(format!("cast the argument: {name}(CAST(x AS DOUBLE))")).into()
     }

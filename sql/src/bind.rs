@@ -13,7 +13,6 @@ use crate::fault;
 use crate::nodes::{Rowtime, extension};
 use crate::optimize::optimize;
 use crate::parser::statement::{Column, ColumnKind, CreateTable, CreateView, Insert};
-use crate::parser::types::sql_name;
 use crate::size;
 use crate::suggest::closest;
 use crate::units::write_units;
@@ -28,6 +27,7 @@ use datafusion_sql::sqlparser::ast::{self as sql, Ident, Query, Spanned};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thalweg_engine::type_name;
 
 /// The state of one text: what was defined so far.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl Binder {
         if !matches!(found.data_type, DataType::Timestamp(..)) {
             let fault = Fault::invalid(
                 column.span,
-                format!("the WATERMARK column `{}` is {}", column.value, sql_name(&found.data_type)),
+                format!("the WATERMARK column `{}` is {}", column.value, type_name(&found.data_type)),
             );
             return Err(fault.remedy(
                 "it must be TIMESTAMP(3) or TIMESTAMP_LTZ(3): add a computed column, ts AS TO_TIMESTAMP_LTZ(millis, 3)",
@@ -210,7 +210,7 @@ impl Binder {
         if !matches!(data_type, DataType::Timestamp(..)) {
             let fault = Fault::invalid(
                 clause.expr.span(),
-                format!("the watermark is {}, not a timestamp", sql_name(&data_type)),
+                format!("the watermark is {}, not a timestamp", type_name(&data_type)),
             );
             return Err(fault.remedy(format!("write WATERMARK FOR `{0}` AS `{0}` - INTERVAL '5' SECOND", column.value)));
         }
@@ -343,10 +343,10 @@ impl Binder {
 }
 
 fn type_mismatch(place: usize, column: &ColumnRef, from: &DataType, target: &ColumnDef, insert: &Insert) -> Fault {
-    let to = sql_name(&target.data_type);
+    let to = type_name(&target.data_type);
     let span = select_item(&insert.query, place).unwrap_or(insert.table.span);
     let fault =
-        Fault::invalid(span, format!("column `{}` takes {to}, the query gives {}", target.name, sql_name(from)));
+        Fault::invalid(span, format!("column `{}` takes {to}, the query gives {}", target.name, type_name(from)));
     fault.remedy(format!("write CAST(`{}` AS {to})", column.name))
 }
 

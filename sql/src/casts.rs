@@ -7,7 +7,7 @@ use crate::error::{Fault, Result};
 use crate::fault;
 use crate::functions::cast::cast_to;
 use crate::functions::decimal::checked;
-use crate::functions::{scalar_functions, type_name};
+use crate::functions::scalar_functions;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ScalarValue};
@@ -16,6 +16,7 @@ use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::sync::{Arc, LazyLock};
+use thalweg_engine::type_name;
 
 static DATE_FORMAT: LazyLock<Option<Arc<ScalarUDF>>> =
     LazyLock::new(|| scalar_functions().into_iter().find(|f| f.name() == "date_format"));

@@ -11,7 +11,6 @@ use crate::fault;
 use crate::limits::check_text;
 use crate::parser;
 use crate::parser::statement::{Statement, StatementKind};
-use crate::parser::types::sql_name;
 use crate::planner::{self, JobPlan, explain::explain, physical};
 use crate::secret::hidden;
 use crate::stack::on_large_stack;
@@ -19,6 +18,7 @@ use crate::text::SourceText;
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
 use thalweg_engine::Graph;
+use thalweg_engine::type_name;
 
 /// The setting that makes `0.5` a DECIMAL, as in Flink; else it is a DOUBLE.
 pub const DECIMAL_LITERALS: &str = "sql.decimal-literals";
@@ -243,7 +243,7 @@ impl<'a> Compiler<'a> {
 }
 
 fn view_column(field: &arrow::datatypes::Field) -> Vec<String> {
-    let mut row = vec![field.name().clone(), sql_name(field.data_type()), "TRUE".into()];
+    let mut row = vec![field.name().clone(), type_name(field.data_type()), "TRUE".into()];
     row.resize(6, String::new());
     row
 }
@@ -265,7 +265,7 @@ fn describe(column: &ColumnDef, table: &crate::catalog::Table) -> Vec<String> {
     let null = if column.nullable && key.is_empty() { "TRUE" } else { "FALSE" };
     vec![
         column.name.clone(),
-        sql_name(&column.data_type),
+        type_name(&column.data_type),
         null.into(),
         key,
         extras,

@@ -126,7 +126,10 @@ fn too_big(v: i256, scale: i8, out: &DataType, what: &str) -> Error {
         DataType::Decimal128(precision, _) if *precision < DECIMAL128_MAX_PRECISION => format!("DECIMAL(38, {scale})"),
         _ => "DOUBLE".to_owned(),
     };
-    Error::user(format!("{what} {number} does not fit into {}; write {what}(CAST(x AS {wider}))", value::sql_name(out)))
+    Error::user(format!(
+        "{what} {number} does not fit into {}; write {what}(CAST(x AS {wider}))",
+        thalweg_engine::type_name(out)
+    ))
 }
 
 /// Numbers of the given scale as `out`; NULL where `there` says so.

@@ -70,20 +70,6 @@ pub enum Loaded {
     Bytes(BinaryArray),
 }
 
-/// A number's type as SQL writes it, for messages.
-pub fn sql_name(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::Float32 => "FLOAT".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Decimal128(p, s) => format!("DECIMAL({p}, {s})"),
-        other => other.to_string(),
-    }
-}
-
 /// A cast that fails on values that do not fit. Errors: `user`.
 pub fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {

@@ -4,7 +4,6 @@
 //! that cannot be converted is an error that names it, or NULL under TRY_CAST: kernels give NULL, the difference is told here.
 
 use super::parse_number::{boolean, decimal, whole};
-use super::type_name;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray,
 };
@@ -15,6 +14,7 @@ use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use std::fmt::Write as _;
 use std::sync::Arc;
+use thalweg_engine::type_name;
 
 /// Characters of a value that a message shows.
 const SHOWN_CHARS: usize = 64;

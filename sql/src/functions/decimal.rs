@@ -2,12 +2,12 @@
 //!
 //! Put into plans by [`casts`](crate::casts) in the place of the operator, only where the operands' types allow such a result.
 
-use super::type_name;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DecimalType};
 use datafusion_common::{Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use thalweg_engine::type_name;
 
 /// One operator with a checked result.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -42,7 +42,7 @@ use datafusion_expr::ScalarUDF;
 
 pub use clock::set_wall_clock;
 pub use planner::FunctionPlanner;
-pub use types::{LTZ_ZONE, ltz_type, type_name};
+pub use types::{LTZ_ZONE, ltz_type};
 
 /// DataFusion functions that must not be visible: they need a file scan, tell about the library instead of this engine, only work when
 /// frozen at planning, or serve the library itself.

@@ -7,9 +7,9 @@ use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::type_coercion::binary::type_union_resolution;
+use thalweg_engine::type_name;
 
 use super::scalar::{Call, Spec};
-use super::types::type_name;
 
 /// What one argument may be.
 #[derive(Clone, Copy, PartialEq, Eq)]

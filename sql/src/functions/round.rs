@@ -87,7 +87,9 @@ fn whole_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType
         [DataType::Decimal128(precision, scale), ..] if *scale > 0 => Ok(DataType::Decimal128(*precision, 0)),
         [number] if number.is_numeric() => Ok(number.clone()),
         [time, DataType::Utf8] if !time.is_numeric() => Ok(time.clone()),
-        [time] => plan_err!("FLOOR and CEIL of {} need a unit: write FLOOR(x TO HOUR)", super::types::type_name(time)),
+        [time] => {
+            plan_err!("FLOOR and CEIL of {} need a unit: write FLOOR(x TO HOUR)", thalweg_engine::type_name(time))
+        }
         _ => plan_err!("FLOOR and CEIL take a number, or a moment and a unit: write FLOOR(x TO HOUR)"),
     }
 }

@@ -1,7 +1,7 @@
 //! What the parser takes, what it refuses, and where it points.
 
+use super::parse;
 use super::statement::{ColumnKind, CreateTable, Statement, StatementKind};
-use super::{parse, types::sql_name};
 use crate::error::{Fault, SqlErrorKind};
 use crate::limits;
 use std::fmt::Write as _;
@@ -74,9 +74,15 @@ fn a_table_with_everything() {
 fn kind_name(kind: &ColumnKind) -> String {
     let bang = |nullable: &bool| if *nullable { "" } else { "!" };
     match kind {
-        ColumnKind::Physical { data_type, nullable } => format!("{}{}", sql_name(data_type), bang(nullable)),
+        ColumnKind::Physical { data_type, nullable } => {
+            format!("{}{}", thalweg_engine::type_name(data_type), bang(nullable))
+        }
         ColumnKind::Metadata { data_type, key, is_virtual, .. } => {
-            format!("{} metadata {key}{}", sql_name(data_type), if *is_virtual { " virtual" } else { "" })
+            format!(
+                "{} metadata {key}{}",
+                thalweg_engine::type_name(data_type),
+                if *is_virtual { " virtual" } else { "" }
+            )
         }
         ColumnKind::Computed { expr } => expr.to_string(),
     }

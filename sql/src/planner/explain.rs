@@ -5,13 +5,13 @@
 use super::physical::Made;
 use super::stream::{AggregateSpec, StreamId, StreamNode, StreamOp, Windows, place};
 use super::{JobPlan, Target};
-use crate::parser::types::sql_name;
 use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::Expr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use thalweg_engine::Graph;
+use thalweg_engine::type_name;
 
 /// The tree of a job; `parallelism` is that of operators without one of their own.
 pub(crate) fn explain(plan: &JobPlan, graph: &Graph, made: &BTreeMap<StreamId, Made>, parallelism: &str) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn explain(plan: &JobPlan, graph: &Graph, made: &BTreeMap<StreamId, M
             Target::Terminal => "print".to_owned(),
         };
         let columns: Vec<String> =
-            sink.schema.fields().iter().map(|f| format!("{} {}", f.name(), sql_name(f.data_type()))).collect();
+            sink.schema.fields().iter().map(|f| format!("{} {}", f.name(), type_name(f.data_type()))).collect();
         let _ = writeln!(out.text, "{name} ({})", columns.join(", "));
         for input in &sink.inputs {
             out.node(*input, 1);
@@ -69,7 +69,7 @@ impl Tree<'_> {
             StreamOp::Source(table) => {
                 let read = self.made.get(&id).map_or_else(|| node.schema.clone(), |m| m.schema.clone());
                 let columns: Vec<String> =
-                    read.fields().iter().map(|f| format!("{} {}", f.name(), sql_name(f.data_type()))).collect();
+                    read.fields().iter().map(|f| format!("{} {}", f.name(), type_name(f.data_type()))).collect();
                 format!("source {} ({})", table.0.name, columns.join(", "))
             }
             StreamOp::Constant { rows } => format!("constant ({rows} rows)"),

@@ -13,13 +13,13 @@ use crate::catalog::{Relation, Table};
 use crate::coerce::is_implicit;
 use crate::error::{Fault, Result};
 use crate::nodes::WindowTvf;
-use crate::parser::types::sql_name;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion_expr::{LogicalPlan, cast};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_engine::source::rejected_schema;
+use thalweg_engine::type_name;
 use thalweg_engine::{Input, NodeKind, NodeSpec, OutPort, Partitioning};
 use thalweg_operators::calc::Calc;
 
@@ -94,7 +94,7 @@ fn target_of(
 /// For each written column of a table the column of that name and a type that fits.
 fn fit(target: &Table, columns: &[(&str, &DataType)], option: &str, span: Span) -> Result<Vec<usize>> {
     let wrong = |reason: String| {
-        let all: Vec<String> = columns.iter().map(|(n, t)| format!("{n} {}", sql_name(t))).collect();
+        let all: Vec<String> = columns.iter().map(|(n, t)| format!("{n} {}", type_name(t))).collect();
         Fault::invalid(span, format!("'{option}': table `{}` has {reason}", target.name))
             .remedy(format!("give it columns out of ({})", all.join(", ")))
     };
@@ -104,7 +104,7 @@ fn fit(target: &Table, columns: &[(&str, &DataType)], option: &str, span: Span) 
         let at = at.ok_or_else(|| wrong(format!("a column `{name}`, the rows have none")))?;
         match columns.get(at).filter(|(_, t)| !is_implicit(t, data_type)) {
             Some((_, t)) => {
-                Err(wrong(format!("`{name} {}`, the rows have `{name} {}`", sql_name(data_type), sql_name(t))))
+                Err(wrong(format!("`{name} {}`, the rows have `{name} {}`", type_name(data_type), type_name(t))))
             }
             None => Ok(at),
         }
