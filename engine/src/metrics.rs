@@ -1,7 +1,8 @@
-//! Counters of a running job. Written by one thread each with relaxed atomics, once per batch or wait; read by anybody.
+//! Counters of a running job, and what its subtasks have to say. Counters are written by one thread each with relaxed atomics,
+//! once per batch or wait; a [`Note`] takes a lock and changes rarely. Read by anybody.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// A number that only grows; one writer.
@@ -42,6 +43,22 @@ impl Gauge {
     }
 }
 
+/// What a subtask says about itself at this moment, in words; mostly nothing.
+#[derive(Debug, Default)]
+pub struct Note(Mutex<Option<Arc<str>>>);
+
+impl Note {
+    /// Replaces the text; `None` = nothing to say.
+    pub fn set(&self, text: Option<Arc<str>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// The text now.
+    pub fn get(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The counters of one operator's subtask.
 #[derive(Debug)]
 pub struct NodeMetrics {
@@ -61,6 +78,12 @@ pub struct NodeMetrics {
     pub state_bytes: Gauge,
     /// How far behind the end of its input a reader is, in records; -1 = unknown.
     pub lag: Gauge,
+    /// Rows that a sink has taken and its system has not acknowledged.
+    pub unacknowledged: Gauge,
+    /// The system that a source or sink talks to, as its options name it: broker addresses.
+    pub peer: Note,
+    /// Why the subtask cannot do its work right now, while it goes on trying: brokers that cannot be reached.
+    pub trouble: Note,
 }
 
 impl Default for NodeMetrics {
@@ -74,6 +97,9 @@ impl Default for NodeMetrics {
             bad_records: Counter::default(),
             state_bytes: Gauge::new(0),
             lag: Gauge::new(-1),
+            unacknowledged: Gauge::new(0),
+            peer: Note::default(),
+            trouble: Note::default(),
         }
     }
 }

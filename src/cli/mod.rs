@@ -5,6 +5,7 @@ mod bench;
 mod console;
 mod exit;
 mod inputs;
+mod notices;
 mod progress;
 mod run;
 mod watch;

@@ -1,4 +1,4 @@
-//! Sees a running job to its end: shows progress, turns signals into stop and cancel, sums up. Called by `run`.
+//! Sees a running job to its end: shows progress and notices, turns signals into stop and cancel, sums up. Called by `run`.
 //!
 //! Invariants
 //! - W1 the first Ctrl-C (or SIGTERM) stops: last barrier and commit. The second cancels. The third leaves at once.
@@ -7,6 +7,7 @@
 
 use crate::cli::console::{Console, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::notices::Notices;
 use crate::cli::progress::{Progress, summary_json, summary_line};
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -60,8 +61,8 @@ impl End {
 enum Wish {
     /// Let it run.
     Run,
-    /// End it in order.
-    Stop,
+    /// End it in order; since when.
+    Stop(Duration),
     /// Drop it; since when.
     Cancel(Duration),
     /// Leave now.
@@ -94,6 +95,7 @@ impl<'a> Watch<'a> {
     pub(crate) fn until_end(&mut self, job: &JobHandle, closed: impl Fn() -> bool) -> Result<End, Failure> {
         let start = self.clock.now();
         let mut progress = Progress::default();
+        let mut notices = Notices::default();
         let mut next = self.progress_interval;
         let outcome = loop {
             let elapsed = self.clock.now().saturating_sub(start);
@@ -106,6 +108,7 @@ impl<'a> Watch<'a> {
                 return Ok(if closed() { End::Closed } else { End::Cancelled });
             }
             let elapsed = self.clock.now().saturating_sub(start);
+            self.notify(job, &mut notices);
             if next.is_some_and(|n| n <= elapsed) {
                 progress.observe(job.totals(), elapsed);
                 self.console.progress(&progress.line(self.clock.wall_ms()), || progress.json());
@@ -123,8 +126,8 @@ impl<'a> Watch<'a> {
         let mut wish = self.wish;
         for _ in 0..heard {
             wish = match wish {
-                Wish::Run => Wish::Stop,
-                Wish::Stop => Wish::Cancel(now),
+                Wish::Run => Wish::Stop(now),
+                Wish::Stop(_) => Wish::Cancel(now),
                 Wish::Cancel(_) | Wish::Leave => Wish::Leave,
             };
         }
@@ -137,7 +140,7 @@ impl<'a> Watch<'a> {
         self.wish = wish;
         match wish {
             Wish::Run => {}
-            Wish::Stop => {
+            Wish::Stop(_) => {
                 job.stop();
                 let text = "stopping; Ctrl-C again cancels";
                 self.console.message(text, || json!({ "type": "message", "message": text }));
@@ -146,12 +149,24 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Says what is new aside from progress.
+    fn notify(&mut self, job: &JobHandle, notices: &mut Notices) {
+        let now = self.clock.now();
+        let mut new = notices.observe(job.registry(), now);
+        if let Wish::Stop(since) = self.wish {
+            new.extend(notices.stopping(job.registry(), now.saturating_sub(since)));
+        }
+        for notice in new {
+            self.console.message(&notice.text, || notice.json);
+        }
+    }
+
     /// Whether the job was cancelled so long ago that nobody waits for it any more.
     fn overdue(&self) -> bool {
         match self.wish {
             Wish::Cancel(since) => self.clock.now().saturating_sub(since) > CANCEL_PATIENCE,
             Wish::Leave => true,
-            Wish::Run | Wish::Stop => false,
+            Wish::Run | Wish::Stop(_) => false,
         }
     }
 

@@ -1,20 +1,18 @@
-//! Clients of the broker: their settings, how long a first answer may take, and what they complain about meanwhile.
+//! Clients of the broker: their settings, and how long a first answer may take.
 //!
 //! Made by `discovery.rs` (off the tasks, may wait) and by readers and sinks (in a task, must not wait: making a client only
-//! starts its threads). Everything the client library says aside from records (connection lost, wrong password) ends in
-//! [`Complaints`] when the client is served.
+//! starts its threads). Everything the client library says aside from records (connection lost, wrong password) goes to
+//! [`Events`] when the client is served.
 
-use super::error::{Blame, blame, from_code, from_kafka};
+use super::error::{from_code, from_kafka};
+use super::health::Events;
 use super::options::{Delivery, KafkaOptions};
 use super::properties::ClientProperties;
-use rdkafka::client::{Client, ClientContext};
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use rdkafka::producer::{BaseProducer, Producer};
 use std::time::Duration;
 use thalweg_engine::error::{Error, Result};
 
@@ -24,8 +22,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 6;
 /// How long a client is served between two questions.
 const SERVE: Duration = Duration::from_millis(50);
-/// How many complaints are kept.
-const COMPLAINTS_MAX: usize = 16;
+/// How often a client tells the state of its connections, in milliseconds.
+const STATISTICS_MS: &str = "2000";
 
 /// Defaults that differ from the library's; a table's `properties.*` go before them.
 const SOURCE_DEFAULTS: &[(&str, &str)] = &[
@@ -42,8 +40,12 @@ const SOURCE_DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// What a source decides itself: offsets live in checkpoints, and a lost position is never skipped over silently.
-const SOURCE_FIXED: &[(&str, &str)] =
-    &[("enable.auto.commit", "false"), ("enable.auto.offset.store", "false"), ("auto.offset.reset", "error")];
+const SOURCE_FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("statistics.interval.ms", STATISTICS_MS),
+];
 
 const SINK_DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "thalweg"),
@@ -57,67 +59,7 @@ const SINK_DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Java's partitioning, so that equal keys meet in one partition whoever writes them.
-const SINK_FIXED: &[(&str, &str)] = &[("partitioner", "murmur2_random")];
-
-/// What a client has said since the last look: bounded, newest last, each text once.
-#[derive(Default)]
-pub(crate) struct Complaints(Mutex<VecDeque<(Code, String)>>);
-
-impl Complaints {
-    fn note(&self, code: Code, reason: &str) {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.iter().any(|(_, text)| text == reason) {
-            return;
-        }
-        if said.len() == COMPLAINTS_MAX {
-            said.pop_front();
-        }
-        said.push_back((code, reason.to_owned()));
-    }
-
-    /// The first complaint that no retry will cure, as an error; the rest is forgotten.
-    pub(crate) fn hopeless(&self, doing: &str, own_group: bool) -> Option<Error> {
-        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A group that nobody named is only the library's wish: readers assign partitions themselves.
-        let counts =
-            |code: Code| matches!(blame(code), Blame::User(_)) && (own_group || code != Code::GroupAuthorizationFailed);
-        let found = said.iter().find(|(code, _)| counts(*code) || *code == Code::Fatal);
-        let error = found.map(|(code, reason)| from_code(doing, *code, reason));
-        if error.is_some() {
-            said.clear();
-        }
-        error
-    }
-
-    /// The most telling recent complaint: rather why one connection failed than that all are down.
-    fn recent(&self) -> Option<String> {
-        let said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = said.iter().rev().find(|(code, _)| *code != Code::AllBrokersDown);
-        telling.or(said.back()).map(|(_, reason)| reason.clone())
-    }
-}
-
-/// The library's view of [`Complaints`].
-#[derive(Default)]
-pub(crate) struct Events {
-    pub(crate) complaints: Complaints,
-}
-
-impl ClientContext for Events {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.note(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
-    }
-}
-
-impl ConsumerContext for Events {}
-
-impl ProducerContext for Events {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _: &DeliveryResult<'_>, _: ()) {}
-}
+const SINK_FIXED: &[(&str, &str)] = &[("partitioner", "murmur2_random"), ("statistics.interval.ms", STATISTICS_MS)];
 
 /// A consumer whose partitions are assigned by us.
 pub(crate) type SourceClient = BaseConsumer<Events>;

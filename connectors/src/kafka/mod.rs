@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `options`, `properties` | a table's options, typed; the client's, from an allow-list |
-//! | `client`, `error` | clients, their first contact, whose fault an error is |
+//! | `client`, `error`, `health` | clients, their first contact, whose fault an error is, outages |
 //! | `discovery`, `enumerator` | partitions, where they are read from and to; who reads them |
 //! | `queue`, `rows`, `metadata` | batches of records from the client; records to rows |
 //! | `source`, `reader` | the source, the reader of one subtask |
@@ -16,6 +16,7 @@ mod discovery;
 mod enumerator;
 mod error;
 mod formats;
+mod health;
 mod metadata;
 mod options;
 mod producer;

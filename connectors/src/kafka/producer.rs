@@ -11,12 +11,14 @@
 use super::client::SinkClient;
 use super::error::{Blame, blame, from_code};
 use super::queue::Wake;
+use rdkafka::client::ClientContext;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 
 /// Where the client chooses the partition.
@@ -124,7 +126,7 @@ impl Producer {
         from_code(&format!("write a record of {bytes} bytes to topic `{}`", self.name), code, "")
     }
 
-    /// Takes the delivery reports that have come. Errors: a record could not be delivered, or the client has given up.
+    /// Takes the delivery reports that have come, and what else the client says. Errors: a record could not be delivered, or the client has given up.
     #[expect(unsafe_code, reason = "calls the client library")]
     pub(crate) fn reports(&mut self) -> Result<()> {
         let mut failure = None;
@@ -138,7 +140,13 @@ impl Producer {
             unsafe {
                 match sys::rd_kafka_event_type(event) {
                     sys::RD_KAFKA_EVENT_DR => failure = failure.or_else(|| first_failure(event)),
-                    sys::RD_KAFKA_EVENT_ERROR => failure = failure.or_else(|| hopeless(event)),
+                    sys::RD_KAFKA_EVENT_ERROR => failure = failure.or_else(|| self.complaint(event)),
+                    sys::RD_KAFKA_EVENT_STATS => {
+                        let text = sys::rd_kafka_event_stats(event);
+                        if !text.is_null() {
+                            self.client.context().stats_raw(CStr::from_ptr(text).to_bytes());
+                        }
+                    }
                     _ => {}
                 }
                 sys::rd_kafka_event_destroy(event);
@@ -148,6 +156,29 @@ impl Producer {
             Some((code, reason)) => Err(from_code(&format!("write to topic `{}`", self.name), code, &reason)),
             None => Ok(()),
         }
+    }
+
+    /// Takes a complaint: one that no retry of the client will cure is a failure, others are noted. The caller vouches for the
+    /// event.
+    #[expect(unsafe_code, reason = "calls the client library")]
+    unsafe fn complaint(&self, event: *mut sys::rd_kafka_event_t) -> Option<(Code, String)> {
+        // SAFETY: the text lives as long as the event.
+        let (code, reason, fatal) = unsafe {
+            let text = sys::rd_kafka_event_error_string(event);
+            let reason =
+                if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
+            (Code::from(sys::rd_kafka_event_error(event)), reason, sys::rd_kafka_event_error_is_fatal(event) != 0)
+        };
+        if fatal || matches!(blame(code), Blame::User(_)) {
+            return Some((code, reason));
+        }
+        self.client.context().complaints.note(code, &reason);
+        None
+    }
+
+    /// Why brokers cannot be reached right now.
+    pub(crate) fn outage(&self) -> Option<Arc<str>> {
+        self.client.context().outage()
     }
 
     /// Records accepted and not yet reported.
@@ -189,18 +220,6 @@ unsafe fn first_failure(event: *mut sys::rd_kafka_event_t) -> Option<(Code, Stri
     }
 }
 
-/// An error that no retry of the client will cure. The caller vouches for the event.
-#[expect(unsafe_code, reason = "calls the client library")]
-unsafe fn hopeless(event: *mut sys::rd_kafka_event_t) -> Option<(Code, String)> {
-    // SAFETY: the text lives as long as the event.
-    let (code, reason, fatal) = unsafe {
-        let text = sys::rd_kafka_event_error_string(event);
-        let reason = if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() };
-        (Code::from(sys::rd_kafka_event_error(event)), reason, sys::rd_kafka_event_error_is_fatal(event) != 0)
-    };
-    (fatal || matches!(blame(code), Blame::User(_))).then_some((code, reason))
-}
-
 impl Drop for Producer {
     #[expect(unsafe_code, reason = "calls the client library")]
     fn drop(&mut self) {
@@ -211,6 +230,6 @@ impl Drop for Producer {
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());
             sys::rd_kafka_topic_destroy(self.topic.as_ptr());
         }
-        drop(std::mem::replace(&mut *self.wake, std::sync::Arc::new(|| ())));
+        drop(std::mem::replace(&mut *self.wake, Arc::new(|| ())));
     }
 }

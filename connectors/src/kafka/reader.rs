@@ -95,6 +95,7 @@ impl KafkaReader {
                 return Err(Error::internal(text));
             }
         }
+        open.ctx.metrics.trouble.set(open.client.context().outage());
         let own_group = self.options.properties.get("group.id").is_some();
         match open.client.context().complaints.hopeless(&doing, own_group) {
             Some(error) => Err(error),
@@ -182,6 +183,7 @@ impl SourceReader for KafkaReader {
             talking.store(true, Ordering::Release);
             woken();
         });
+        ctx.metrics.peer.set(Some(self.options.bootstrap_servers().into()));
         self.open = Some(OpenReader { client: Arc::new(client), talks, wake, ctx: ctx.clone() });
         Ok(())
     }

@@ -220,8 +220,9 @@ fn millis_of(rows: &RecordBatch, column: Option<usize>) -> Result<Option<ArrayRe
 impl KafkaSinkTask {
     /// Hands over what the client has room for, and takes its reports. `limit`: above this many in flight it is busy.
     fn pump(&mut self, limit: usize) -> Result<Written> {
-        let (producer, _) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
+        let (producer, metrics) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
         producer.reports()?;
+        metrics.trouble.set(producer.outage());
         while let Some(pending) = self.pending.front_mut() {
             let sent = send(producer, pending, &self.placing)?;
             self.placing.advance(sent);
@@ -231,7 +232,10 @@ impl KafkaSinkTask {
             }
             self.pending.pop_front();
         }
-        let busy = !self.pending.is_empty() || producer.in_flight() > limit;
+        let in_flight = producer.in_flight();
+        let waiting: usize = self.pending.iter().map(|p| p.values.len() - p.sent).sum();
+        metrics.unacknowledged.set(i64::try_from(in_flight + waiting).unwrap_or(i64::MAX));
+        let busy = !self.pending.is_empty() || in_flight > limit;
         Ok(if busy { Written::Busy } else { Written::Done })
     }
 }
@@ -266,6 +270,7 @@ impl Sink for KafkaSinkTask {
         };
         let waker = ctx.waker.clone();
         let producer = Producer::new(sink_client(&self.options)?, &self.topic, Arc::new(move || waker.wake()))?;
+        ctx.metrics.peer.set(Some(self.options.bootstrap_servers().into()));
         self.open = Some((producer, ctx.metrics.clone()));
         Ok(Release::Batch)
     }

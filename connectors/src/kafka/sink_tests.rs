@@ -53,11 +53,13 @@ struct Task {
     waker: Waker,
     clock: Clock,
     wakes: usize,
+    metrics: Arc<NodeMetrics>,
 }
 
 impl Task {
     fn start(factory: &KafkaSink, index: u32) -> Task {
-        let mut task = Task { sink: factory.sink().unwrap(), waker: Waker::noop(), clock: Clock::system(), wakes: 0 };
+        let (sink, metrics) = (factory.sink().unwrap(), Arc::default());
+        let mut task = Task { sink, waker: Waker::noop(), clock: Clock::system(), wakes: 0, metrics };
         let subtask = Subtask { index, parallelism: 4 };
         let mut state = StateStore::new("sink", subtask.key_groups(), &Budget::unlimited("test"));
         let mut open = SinkOpen {
@@ -65,7 +67,7 @@ impl Task {
             subtask,
             waker: task.waker.clone(),
             clock: task.clock.clone(),
-            metrics: Arc::default(),
+            metrics: task.metrics.clone(),
         };
         assert_eq!(task.sink.open(&mut open).unwrap(), Release::Batch);
         task
@@ -261,9 +263,20 @@ fn an_unreachable_broker_holds_the_barrier_and_then_fails_the_job() {
     task.barrier(1).unwrap();
     cluster.set_broker_up(false);
     task.write(rows(10..20)).unwrap();
-    assert_eq!(task.call(|s, ctx| s.prepare(2, false, ctx)).unwrap(), Prepare::Pending);
+    while task.metrics.trouble.get().is_none() {
+        assert_eq!(task.call(|s, ctx| s.prepare(2, false, ctx)).unwrap(), Prepare::Pending);
+        task.await_wake();
+    }
+    assert!(task.metrics.trouble.get().unwrap().contains("cannot reach Kafka"));
+    assert!(task.metrics.unacknowledged.get() >= 10, "{}", task.metrics.unacknowledged.get());
+    assert_eq!(task.metrics.peer.get().as_deref(), Some(cluster.bootstrap()));
     cluster.set_broker_up(true);
     task.barrier(2).unwrap();
+    assert_eq!(task.metrics.unacknowledged.get(), 0);
+    while task.metrics.trouble.get().is_some() {
+        task.await_wake();
+        task.call(|sink, ctx| sink.on_wake(ctx)).unwrap();
+    }
     assert_eq!(cluster.ends(&topic, 1), [20]);
 
     // Nobody is there from the start, so that no time limit races with a delivery.

@@ -522,12 +522,23 @@ fn a_broker_that_goes_away_and_comes_back_is_waited_for() {
     fill(&cluster, &topic, 1, 10);
     let (mut job, _) = Job::start(&Table::new(&cluster, &topic).rows_source(), 1);
     assert_eq!(job.first(10).len(), 10);
-    cluster.set_broker_up(false);
-    for _ in 0..4 {
+    assert_eq!(job.metrics[0].peer.get().as_deref(), Some(cluster.bootstrap()));
+    let mut until_troubled = |troubled: bool| loop {
         assert!(matches!(job.readers[0].poll(10).unwrap(), Poll::Idle { .. }));
+        let trouble = job.metrics[0].trouble.get();
+        if trouble.is_some() == troubled {
+            break trouble;
+        }
         job.await_wake(0, &Clock::system());
-    }
+    };
+    assert_eq!(until_troubled(false), None);
+    cluster.set_broker_up(false);
+    let trouble = until_troubled(true).unwrap();
+    let address = cluster.bootstrap().split(',').next().unwrap();
+    assert!(trouble.contains("cannot reach Kafka") && trouble.contains(address), "{trouble}");
+    // The end is noticed without a record.
     cluster.set_broker_up(true);
+    assert_eq!(until_troubled(false), None);
     cluster.produce(&topic, &[TestRecord::value(0, "back")]);
     assert_eq!(job.first(1), [(0, 10, "back".to_owned())]);
 }
