@@ -78,7 +78,7 @@ impl Declared {
     fn refuse(&self, argument: &DataType) -> datafusion_common::DataFusionError {
         let name = self.kind.name();
         let written = thalweg_engine::type_name(argument);
-        let fault = Fault::invalid(Span::empty(), format!("{name} cannot take {written}"));
+        let fault = Fault::invalid(Span::empty(), format!("`{name}` cannot take {written}"));
         fault.remedy(format!("cast the argument: {name}(CAST(x AS DOUBLE))")).into()
     }
 
@@ -119,7 +119,7 @@ impl AggregateUDFImpl for Declared {
         match given {
             [one] => Ok(vec![self.argument(one)?]),
             _ => {
-                let reason = format!("{} takes one argument, not {}", self.kind.name(), given.len());
+                let reason = format!("`{}` takes one argument, not {}", self.kind.name(), given.len());
                 Err(Fault::invalid(Span::empty(), reason).remedy(format!("write {}(x)", self.kind.name())).into())
             }
         }

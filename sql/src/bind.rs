@@ -4,18 +4,21 @@
 //! - B1 every name in a bound plan was resolved against the catalog as it stood at that statement.
 //! - B2 a query is checked for unsupported parts before it is bound, and for its size after.
 
+use crate::casts;
 use crate::catalog::{Catalog, ColumnDef, ColumnOrigin, Relation, Table, TableWatermark};
 use crate::check;
 use crate::coerce::is_implicit;
 use crate::context::{Context, Functions, options};
 use crate::error::{Fault, Result};
 use crate::fault;
+use crate::marks;
+use crate::naming::{name_columns, shown};
 use crate::nodes::{Rowtime, extension};
 use crate::optimize::optimize;
 use crate::parser::statement::{Column, ColumnKind, CreateTable, CreateView, Insert};
 use crate::size;
 use crate::suggest::closest;
-use crate::units::write_units;
+use crate::units::{check_intervals, write_units};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column as ColumnRef, DFSchema, TableReference};
@@ -60,13 +63,15 @@ impl Binder {
         }
     }
 
-    /// A query, bound and within the limits, not optimized.
-    fn query(&self, query: &Query) -> Result<LogicalPlan> {
+    /// A query, bound and within the limits, not optimized. `top` says that nobody looks up its columns' names.
+    fn query(&self, query: &Query, top: bool) -> Result<LogicalPlan> {
         check::check_query(query)?;
         size::check_query(query, &self.catalog)?;
         let mut query = query.clone();
         write_units(&mut query);
-        crate::check::name_repeated(&mut query);
+        name_columns(&mut query, top)?;
+        marks::mark(&mut query)?;
+        check_intervals(&query, |interval| self.interval(interval))?;
         let span = query.span();
         let statement = sql::Statement::Query(Box::new(query));
         let plan = self.context().planner().sql_statement_to_plan(statement).map_err(fault::of)?;
@@ -74,9 +79,17 @@ impl Binder {
         Ok(plan)
     }
 
+    /// Whether an INTERVAL can be read.
+    fn interval(&self, interval: &sql::Expr) -> Result<()> {
+        let bound =
+            self.context().planner().sql_to_expr(interval.clone(), &DFSchema::empty(), &mut PlannerContext::new());
+        let unread = |e| fault::of(e).remedy("write a number and a unit: INTERVAL '10' SECOND");
+        bound.map(|_| ()).map_err(unread)
+    }
+
     /// A bare SELECT: bound and optimized.
     pub(crate) fn select(&self, query: &Query) -> Result<LogicalPlan> {
-        let plan = self.query(query)?;
+        let plan = self.query(query, true)?;
         optimize(plan, &self.context())
     }
 
@@ -85,9 +98,12 @@ impl Binder {
         let mut names = PlannerContext::new();
         let mut written = expr.clone();
         write_units(&mut written);
+        marks::mark(&mut written)?;
+        check_intervals(&written, |interval| self.interval(interval))?;
         let bound = self.context().planner().sql_to_expr(written, schema, &mut names).map_err(fault::of)?;
         // Type errors show here, not at the first query.
         bound.get_type(schema).map_err(|e| fault::of(e).at(expr.span()))?;
+        casts::rewrite(bound.clone(), schema).map_err(|e| fault::of(e).at(expr.span()))?;
         Ok(bound)
     }
 
@@ -222,7 +238,7 @@ impl Binder {
             },
             _ => Ok(Transformed::no(e)),
         });
-        let expr = written_out.map_err(fault::of)?.data;
+        let expr = casts::unmarked(written_out.map_err(fault::of)?.data)?;
         Ok(Some(TableWatermark { column: column.value.clone(), expr }))
     }
 
@@ -230,7 +246,7 @@ impl Binder {
         if self.is_taken(&view.name, view.if_not_exists)? {
             return Ok(());
         }
-        let mut plan = self.query(&view.query)?;
+        let mut plan = self.query(&view.query, false)?;
         let given = plan.schema().fields().len();
         if !view.columns.is_empty() && view.columns.len() != given {
             let fault = Fault::invalid(
@@ -307,7 +323,7 @@ impl Binder {
     /// An INSERT: the query's columns put into the table's order and types.
     pub(crate) fn insert(&self, insert: &Insert) -> Result<BoundInsert> {
         let table = self.table(&insert.table)?;
-        let plan = self.query(&insert.query)?;
+        let plan = self.query(&insert.query, true)?;
         let targets = target_columns(&table, insert)?;
         let given = plan.schema().fields().len();
         if given != targets.len() {
@@ -344,24 +360,22 @@ impl Binder {
 
 fn type_mismatch(place: usize, column: &ColumnRef, from: &DataType, target: &ColumnDef, insert: &Insert) -> Fault {
     let to = type_name(&target.data_type);
-    let span = select_item(&insert.query, place).unwrap_or(insert.table.span);
+    let span = select_item(&insert.query, place).map_or(insert.table.span, Spanned::span);
     let fault =
         Fault::invalid(span, format!("column `{}` takes {to}, the query gives {}", target.name, type_name(from)));
-    fault.remedy(format!("write CAST(`{}` AS {to})", column.name))
+    let written = select_item(&insert.query, place).map(ToString::to_string);
+    let written = written.unwrap_or_else(|| format!("`{}`", shown(&column.name)));
+    fault.remedy(format!("write CAST({written} AS {to})"))
 }
 
-/// Where the n-th column of a query is written.
-fn select_item(query: &Query, place: usize) -> Option<Span> {
-    match query.body.as_ref() {
-        sql::SetExpr::Select(select) => {
-            let wild = |i: &sql::SelectItem| {
-                matches!(i, sql::SelectItem::Wildcard(_) | sql::SelectItem::QualifiedWildcard(..))
-            };
-            let items = &select.projection;
-            if items.iter().any(wild) { None } else { items.get(place).map(Spanned::span) }
-        }
+/// The n-th column of a query as it was written.
+fn select_item(query: &Query, place: usize) -> Option<&sql::Expr> {
+    let sql::SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let items = select.projection.iter().map(|item| match item {
+        sql::SelectItem::UnnamedExpr(expr) | sql::SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,
-    }
+    });
+    items.collect::<Option<Vec<_>>>()?.get(place).copied()
 }
 
 /// The columns that an INSERT names, else all that are written.

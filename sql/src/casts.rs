@@ -5,13 +5,15 @@
 
 use crate::error::{Fault, Result};
 use crate::fault;
-use crate::functions::cast::cast_to;
+use crate::functions::cast::{cast_to, cast_value};
 use crate::functions::decimal::checked;
 use crate::functions::scalar_functions;
+use crate::marks::Mark;
+use crate::planner::refuse::span_of;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ScalarValue};
-use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::expr::{BinaryExpr, ScalarFunction};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -36,39 +38,87 @@ pub(crate) fn rewrite_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(rewritten.map_err(fault::of)?.data)
 }
 
-fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Result<Transformed<Expr>> {
-    expr.transform_up(|e| {
-        let (inner, to, tries) = match &e {
-            Expr::Cast(c) => (&c.expr, c.field.data_type(), false),
-            Expr::TryCast(c) => (&c.expr, c.field.data_type(), true),
-            Expr::BinaryExpr(b) if matches!(b.op, Operator::Plus | Operator::Minus | Operator::Multiply) => {
-                let (left, right) = (b.left.get_type(schema)?, b.right.get_type(schema)?);
-                let Some(checked) = checked(&left, b.op, &right, &e.get_type(schema)?) else {
-                    return Ok(Transformed::no(e));
-                };
-                let operands = vec![b.left.as_ref().clone(), b.right.as_ref().clone()];
-                let call = ScalarFunction::new_udf(Arc::new(checked), operands);
-                return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+/// The expression with casts as they are computed. Errors: casts that there are not, constants that cannot be cast.
+pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Result<Transformed<Expr>> {
+    expr.transform_up(|e| match &e {
+        Expr::Cast(c) => computed(&e, &c.expr, c.field.data_type(), false, Span::empty(), schema),
+        Expr::TryCast(c) => computed(&e, &c.expr, c.field.data_type(), true, Span::empty(), schema),
+        Expr::BinaryExpr(b) if matches!(b.op, Operator::Plus | Operator::Minus | Operator::Multiply) => {
+            let (left, right) = (b.left.get_type(schema)?, b.right.get_type(schema)?);
+            if b.op == Operator::Minus && is_time(&left) && is_time(&right) {
+                return Err(difference(b).into());
             }
-            _ => return Ok(Transformed::no(e)),
-        };
-        let from = inner.get_type(schema)?;
-        let inner = inner.as_ref().clone();
-        if let (DataType::Timestamp(unit, _), DataType::Utf8, Some(format)) = (&from, to, DATE_FORMAT.as_ref()) {
-            let pattern = Expr::Literal(ScalarValue::Utf8(Some(pattern(unit).into())), None);
-            let call = ScalarFunction::new_udf(Arc::clone(format), vec![inner, pattern]);
-            return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+            let Some(checked) = checked(&left, b.op, &right, &e.get_type(schema)?) else {
+                return Ok(Transformed::no(e));
+            };
+            let operands = vec![b.left.as_ref().clone(), b.right.as_ref().clone()];
+            let call = ScalarFunction::new_udf(Arc::new(checked), operands);
+            Ok(Transformed::yes(Expr::ScalarFunction(call)))
         }
-        if let Some(remedy) = missing(&from, to) {
-            let reason = format!("`{inner}`: {} cannot be cast to {}", type_name(&from), type_name(to));
-            return Err(Fault::invalid(Span::empty(), reason).remedy(remedy).into());
-        }
-        if !is_ours(&from, to) {
-            return Ok(Transformed::no(e));
-        }
-        let call = ScalarFunction::new_udf(Arc::new(cast_to(&from, to, tries)), vec![inner]);
-        Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        _ => match Mark::of(&e) {
+            Some(mark) => {
+                let cast = mark.cast();
+                let computed = computed(&cast, mark.of, mark.to, mark.tries, mark.span, schema)?;
+                Ok(Transformed::yes(computed.data))
+            }
+            None => Ok(Transformed::no(e)),
+        },
     })
+}
+
+/// The expression with marked casts as DataFusion has them.
+pub(crate) fn unmarked(expr: Expr) -> Result<Expr> {
+    let plain =
+        expr.transform_up(|e| Ok(Mark::of(&e).map(|m| Transformed::yes(m.cast())).unwrap_or(Transformed::no(e))));
+    Ok(plain.map_err(fault::of)?.data)
+}
+
+/// What computes a cast; the cast itself if DataFusion does.
+fn computed(
+    cast: &Expr,
+    of: &Expr,
+    to: &DataType,
+    tries: bool,
+    span: Span,
+    schema: &DFSchema,
+) -> datafusion_common::Result<Transformed<Expr>> {
+    let from = of.get_type(schema)?;
+    let inner = of.clone();
+    if let (DataType::Timestamp(unit, _), DataType::Utf8, Some(format)) = (&from, to, DATE_FORMAT.as_ref()) {
+        let pattern = Expr::Literal(ScalarValue::Utf8(Some(pattern(unit).into())), None);
+        let call = ScalarFunction::new_udf(Arc::clone(format), vec![inner, pattern]);
+        return Ok(Transformed::yes(Expr::ScalarFunction(call)));
+    }
+    if let Some(remedy) = missing(&from, to) {
+        let shown = fault::written(of);
+        let reason = format!("`{shown}`: {} cannot be cast to {}", type_name(&from), type_name(to));
+        return Err(Fault::invalid(span, reason).remedy(remedy).into());
+    }
+    if !is_ours(&from, to) {
+        return Ok(Transformed::no(cast.clone()));
+    }
+    if let Expr::Literal(value, _) = &inner {
+        let value = cast_value(value, to, tries).map_err(|reason| unfit(&reason, span))?;
+        return Ok(Transformed::yes(Expr::Literal(value, None)));
+    }
+    let call = ScalarFunction::new_udf(Arc::new(cast_to(&from, to, tries)), vec![inner]);
+    Ok(Transformed::yes(Expr::ScalarFunction(call)))
+}
+
+/// The difference of two times would be an interval, which no column can be.
+fn difference(e: &BinaryExpr) -> Fault {
+    let (left, right) = (fault::written(&e.left), fault::written(&e.right));
+    let span = span_of(&Expr::BinaryExpr(e.clone())).unwrap_or(Span::empty());
+    let fault = Fault::unsupported(span, format!("`{left} - {right}`, the difference of two times,"));
+    fault.remedy(format!("write TIMESTAMPDIFF(SECOND, {right}, {left})"))
+}
+
+/// A constant that cannot be cast: known before anything runs.
+fn unfit(reason: &str, span: Span) -> Fault {
+    match reason.split_once("; ") {
+        Some((reason, remedy)) => Fault::invalid(span, reason).remedy(remedy),
+        None => Fault::invalid(span, reason).remedy("write another value"),
+    }
 }
 
 /// `2026-01-31 08:00:00.000`, with as many digits as the type has.

@@ -3,14 +3,14 @@
 //! Called for every query before it is bound. What only the bound plan shows (an aggregate without a window) is refused later, by the
 //! graph planner.
 
+use crate::aggregate::AggregateKind;
 use crate::error::{Fault, Result};
 use crate::parser::dialect::TABLE_ARGUMENT;
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, VisitMut, Visitor, VisitorMut,
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator, Query,
+    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Refuses what is not supported in a query, subqueries included.
@@ -27,36 +27,6 @@ fn outcome(flow: ControlFlow<Fault>) -> Result<()> {
     match flow {
         ControlFlow::Break(fault) => Err(fault),
         ControlFlow::Continue(()) => Ok(()),
-    }
-}
-
-/// Gives a name to every expression that stands in one SELECT more than once: DataFusion takes two columns of one name for one.
-pub(crate) fn name_repeated(query: &mut Query) {
-    let ControlFlow::Continue(()) = query.visit(&mut Name);
-}
-
-struct Name;
-
-impl VisitorMut for Name {
-    type Break = std::convert::Infallible;
-
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        let mut seen = BTreeMap::new();
-        for item in &mut select.projection {
-            let SelectItem::UnnamedExpr(expr) = item else { continue };
-            let name = match &*expr {
-                Expr::Identifier(ident) => ident.value.clone(),
-                Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, |p| p.value.clone()),
-                other => other.to_string(),
-            };
-            let times = seen.entry(name.clone()).or_insert(0u32);
-            *times += 1;
-            if *times > 1 {
-                let alias = Ident::new(format!("{name}_{times}"));
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-            }
-        }
-        ControlFlow::Continue(())
     }
 }
 
@@ -252,6 +222,14 @@ fn check_function(f: &Function) -> Flow {
     if f.name.to_string() == TABLE_ARGUMENT {
         return ControlFlow::Continue(());
     }
+    if f.name.to_string().trim_start_matches(['`', '"']).starts_with('$') {
+        let fault = Fault::invalid(f.name.span(), format!("function `{}` does not exist", f.name));
+        return ControlFlow::Break(fault.remedy("SHOW FUNCTIONS lists all functions"));
+    }
+    if let Some(tuple) = tuple_argument(f) {
+        let what = format!("{}({tuple})", f.name);
+        return refuse(tuple.span(), &what, "name one column, or join them: CONCAT_WS('|', a, b)");
+    }
     if f.over.is_some() {
         return refuse(
             f.name.span(),
@@ -266,4 +244,11 @@ fn check_function(f: &Function) -> Flow {
         return refuse(query.span(), "a subquery inside an expression", "compute it in a view of its own");
     }
     ControlFlow::Continue(())
+}
+
+/// `(a, b)` as the one argument of an aggregate.
+fn tuple_argument(f: &Function) -> Option<&Expr> {
+    let FunctionArguments::List(list) = &f.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(only @ Expr::Tuple(_)))] = &list.args[..] else { return None };
+    AggregateKind::of(&f.name.to_string()).is_some().then_some(only)
 }

@@ -6,6 +6,7 @@ use crate::aggregate;
 use crate::catalog::Catalog;
 use crate::error::Fault;
 use crate::functions;
+use crate::marks;
 use crate::parser::types::arrow_type;
 use crate::relation::WindowRelations;
 use crate::suggest::closest;
@@ -124,7 +125,7 @@ impl ContextProvider for Context<'_> {
         Some(Arc::clone(&self.functions.types))
     }
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.scalar.get(&name.to_ascii_lowercase()).cloned()
+        self.functions.scalar.get(&name.to_ascii_lowercase()).cloned().or_else(|| marks::function(name))
     }
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
         None

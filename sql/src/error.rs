@@ -193,8 +193,12 @@ impl Fault {
 }
 
 impl fmt::Display for Fault {
+    /// What DataFusion quotes where it turns a fault into text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        match &self.remedy {
+            Some(remedy) => write!(f, "{}; {remedy}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 

@@ -7,8 +7,12 @@ use crate::error::{Fault, SqlErrorKind};
 use crate::parser::dialect::StreamDialect;
 use crate::suggest::closest;
 use crate::text::SourceText;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DataFusionError, SchemaError};
+use datafusion_expr::Expr;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
+use regex::Regex;
+use std::sync::LazyLock;
 use thalweg_engine::error::lower_first;
 
 /// The fault that a DataFusion error is; its place may still be unknown.
@@ -62,7 +66,7 @@ fn of_schema(error: SchemaError) -> Fault {
         }
         SchemaError::AmbiguousReference { field } => {
             let fault = Fault::invalid(Span::empty(), format!("column `{}` may be one of several", field.name));
-            fault.remedy(format!("write the table in front: t.`{}`", field.name))
+            fault.remedy(format!("rename one of them with AS, or write the table in front: t.`{}`", field.name))
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             Fault::invalid(Span::empty(), format!("two columns are named `{name}`"))
@@ -93,6 +97,30 @@ fn unknown_column(field: &Column, valid: &[Column]) -> Fault {
 /// Longest reason taken from DataFusion, in characters: some errors print whole trees.
 const REASON_CHARS: usize = 300;
 
+/// DataFusion writes constants with their Arrow types, and a marked cast as a call; people read `1`, `'x'`, `CAST(a AS INT)`.
+pub(crate) fn plain(text: &str) -> String {
+    static WRITTEN: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+        let all = [
+            (r#"\b(?:(?:Large)?Utf8(?:View)?|Date\d+|Time\w+)\("([^"]*)"[^()]*\)"#, "'$1'"),
+            (r"\b(?:U?Int\d+|Float\d+|Boolean|Utf8)\(([^()]*)\)", "$1"),
+            (r"\$cast( \d+){4}\(", "CAST("),
+            (r"\$try_cast( \d+){4}\(", "TRY_CAST("),
+            (r", ?CAST\(NULL AS ([^()]*(?:\([^()]*\))?)\)\)", " AS $1)"),
+        ];
+        all.into_iter().filter_map(|(regex, to)| Some((Regex::new(regex).ok()?, to))).collect()
+    });
+    WRITTEN.iter().fold(text.to_owned(), |text, (regex, to)| regex.replace_all(&text, *to).into_owned())
+}
+
+/// An expression about as the user wrote it.
+pub(crate) fn written(expr: &Expr) -> String {
+    let bare = expr.clone().transform(|e| match e {
+        Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(c.name)))),
+        other => Ok(Transformed::no(other)),
+    });
+    plain(&bare.map_or_else(|_| expr.to_string(), |e| e.data.to_string()))
+}
+
 /// The message without its prefix, on one line, with a bound.
 fn tidy(message: &str) -> String {
     let mut text = message.trim();
@@ -109,11 +137,24 @@ fn tidy(message: &str) -> String {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
+    let text = plain(text);
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     lower_first(&line.trim_end_matches('.').chars().take(REASON_CHARS).collect::<String>())
 }
 
+/// What a function said about its arguments, without what DataFusion puts around it.
+fn of_arguments(message: &str) -> Option<Fault> {
+    let (_, said) = message.split_once("user-defined coercion failed with: ")?;
+    let said = said.split(" No function matches").next().unwrap_or(said);
+    let said = tidy(said.strip_prefix("External error: ").unwrap_or(said));
+    let (reason, remedy) = said.split_once("; ").unwrap_or((&said, "SHOW FUNCTIONS lists all functions"));
+    Some(Fault::invalid(Span::empty(), reason).remedy(remedy))
+}
+
 fn of_text(message: &str) -> Fault {
+    if let Some(fault) = of_arguments(message) {
+        return fault;
+    }
     if let Some((reason, near)) = message.split_once(" Did you mean ") {
         let near = near.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
         let name = quoted(reason).into_iter().next().unwrap_or_default();
@@ -126,6 +167,14 @@ fn of_text(message: &str) -> Fault {
     if let Some(name) = message.strip_prefix("field ").and_then(|m| m.strip_suffix(" not found in struct")) {
         let fault = Fault::invalid(Span::empty(), format!("the ROW has no field `{name}`"));
         return fault.remedy("write one of its fields; DESCRIBE shows them");
+    }
+    if let Some((_, column)) =
+        message.split_once("column \"").filter(|_| message.contains("must appear in the GROUP BY"))
+    {
+        let column = column.split('"').next().and_then(|c| c.rsplit('.').next()).unwrap_or_default();
+        let fault =
+            Fault::invalid(Span::empty(), format!("column `{column}` is neither in GROUP BY nor in an aggregate"));
+        return fault.remedy(format!("add it to GROUP BY, or write MAX(`{column}`)"));
     }
     let remedy = match message {
         m if m.contains("GROUP BY") || m.contains("group by") => "put the column into GROUP BY, or into an aggregate",

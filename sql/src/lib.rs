@@ -19,6 +19,8 @@ pub mod error;
 mod fault;
 pub mod functions;
 pub mod limits;
+mod marks;
+mod naming;
 mod nodes;
 mod optimize;
 mod parser;

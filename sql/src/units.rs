@@ -2,9 +2,10 @@
 //!
 //! Called for every query and expression before it is bound. Whether a word is a unit the function says.
 
+use crate::error::{Fault, Result};
 use datafusion_sql::sqlparser::ast::{
     CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, Spanned, Value, ValueWithSpan, VisitMut, VisitorMut,
+    FunctionArguments, Ident, ObjectName, Spanned, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -14,6 +15,28 @@ const UNIT_FIRST: [&str; 2] = ["timestampdiff", "timestampadd"];
 /// Rewrites the units in a query or an expression, at any depth.
 pub(crate) fn write_units(tree: &mut impl VisitMut) {
     let ControlFlow::Continue(()) = tree.visit(&mut Write);
+}
+
+/// Tries every INTERVAL of a query or an expression. Errors: the first that `bind` refuses, with its place.
+pub(crate) fn check_intervals(tree: &impl Visit, bind: impl Fn(&Expr) -> Result<()>) -> Result<()> {
+    match tree.visit(&mut Intervals(bind)) {
+        ControlFlow::Break(fault) => Err(fault),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Intervals<F>(F);
+
+impl<F: Fn(&Expr) -> Result<()>> Visitor for Intervals<F> {
+    type Break = Fault;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Fault> {
+        let constant = matches!(expr, Expr::Interval(i) if matches!(*i.value, Expr::Value(_)));
+        match if constant { (self.0)(expr) } else { Ok(()) } {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(fault) => ControlFlow::Break(Fault { span: expr.span(), ..fault }),
+        }
+    }
 }
 
 struct Write;

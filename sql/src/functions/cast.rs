@@ -10,7 +10,7 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion_common::{Result, ScalarValue, exec_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -44,6 +44,17 @@ pub(crate) fn cast_to(from: &DataType, to: &DataType, tries: bool) -> ScalarUDF 
         to: to.clone(),
         tries,
         signature: Signature::any(1, Volatility::Immutable),
+    })
+}
+
+/// One value cast. Errors: why it cannot be, in words for people.
+pub(crate) fn cast_value(value: &ScalarValue, to: &DataType, tries: bool) -> std::result::Result<ScalarValue, String> {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let cast = CastTo { name: String::new(), to: to.clone(), tries, signature };
+    let one = value.to_array().and_then(|array| cast.cast(&array));
+    one.and_then(|one| ScalarValue::try_from_array(&one, 0)).map_err(|e| match e {
+        DataFusionError::Execution(reason) => reason,
+        other => other.strip_backtrace(),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::attribute::{Attribute, PROCTIME};
 use crate::catalog::{Relation, Table};
 use crate::error::{Fault, Result};
 use crate::fault;
+use crate::naming;
 use crate::nodes::{Rowtime, WINDOW_COLUMNS, WindowKind, WindowTvf, downcast};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -243,7 +244,7 @@ impl Lower<'_> {
                     .map(|e| e.get_type(&by_place))
                     .collect::<std::result::Result<_, _>>()
                     .map_err(fault::of)?;
-                let fields = unique_names(names).into_iter().zip(types).map(|(n, t)| Field::new(n, t, true));
+                let fields = naming::unique(names.iter()).into_iter().zip(types).map(|(n, t)| Field::new(n, t, true));
                 Arc::new(Schema::new(fields.collect::<Vec<_>>()))
             }
         };
@@ -267,7 +268,7 @@ impl Lower<'_> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<Pending> {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let fields = unique_names(&names)
+        let fields = naming::unique(names.iter())
             .into_iter()
             .zip(schema.fields())
             .map(|(n, f)| Field::new(n, f.data_type().clone(), true));
@@ -429,21 +430,6 @@ pub(crate) fn place_schema(schema: &Schema) -> Result<DFSchema> {
     let fields: Vec<Field> =
         schema.fields().iter().enumerate().map(|(i, f)| f.as_ref().clone().with_name(format!("#{i}"))).collect();
     DFSchema::try_from(Schema::new(fields)).map_err(fault::of)
-}
-
-/// Names of which no two are equal: a repeated one gets a number.
-pub(crate) fn unique_names(names: &[String]) -> Vec<String> {
-    let mut out: Vec<String> = vec![];
-    for name in names {
-        let mut candidate = name.clone();
-        let mut n = 1;
-        while out.contains(&candidate) {
-            n += 1;
-            candidate = format!("{name}_{n}");
-        }
-        out.push(candidate);
-    }
-    out
 }
 
 /// Where the base's key stands in the outputs, if all of it does.

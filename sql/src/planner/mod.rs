@@ -8,7 +8,7 @@ mod guard;
 pub(crate) mod lower;
 pub(crate) mod physical;
 mod prune;
-mod refuse;
+pub(crate) mod refuse;
 pub(crate) mod side;
 pub(crate) mod stream;
 mod watermark;
@@ -19,10 +19,11 @@ use crate::bind::BoundInsert;
 use crate::catalog::Table;
 use crate::connect::Refusal;
 use crate::error::{Fault, Result};
+use crate::naming;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_expr::LogicalPlan;
 use datafusion_sql::sqlparser::tokenizer::Span;
-use lower::{Lower, unique_names};
+use lower::Lower;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stream::{StreamId, Streams};
@@ -73,15 +74,16 @@ pub(crate) fn inserts(all: &[BoundInsert], tables: BTreeMap<String, Arc<Table>>,
 /// The job of a bare SELECT.
 pub(crate) fn select(plan: &LogicalPlan, tables: BTreeMap<String, Arc<Table>>, span: Span) -> Result<JobPlan> {
     let mut streams = Streams::default();
-    let names: Vec<String> = plan.schema().fields().iter().map(|f| f.name().clone()).collect();
     let too_wide =
         |t: &DataType| matches!(t, DataType::Decimal256(..) | DataType::Decimal32(..) | DataType::Decimal64(..));
     if let Some(field) = plan.schema().fields().iter().find(|f| too_wide(f.data_type())) {
-        let fault = Fault::invalid(span, format!("column `{}` has more than 38 digits", field.name()));
+        let fault = Fault::invalid(span, format!("column `{}` has more than 38 digits", naming::shown(field.name())));
         return Err(fault.remedy("write CAST(x AS DECIMAL(38, s)) or CAST(x AS DOUBLE)"));
     }
+    let names = plan.schema().fields().iter().map(|f| f.name());
     let types = plan.schema().fields().iter().map(|f| f.data_type().clone());
-    let fields: Vec<Field> = unique_names(&names).into_iter().zip(types).map(|(n, t)| Field::new(n, t, true)).collect();
+    let fields: Vec<Field> =
+        naming::unique(names).into_iter().zip(types).map(|(n, t)| Field::new(n, t, true)).collect();
     let schema = Arc::new(Schema::new(fields));
     let id = lower_exact(&mut streams, &tables, plan, &schema, span)?;
     let sinks = vec![SinkPlan { target: Target::Terminal, inputs: vec![id], schema }];

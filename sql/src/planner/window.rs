@@ -363,7 +363,7 @@ fn node(below: &StreamNode, id: StreamId, spec: WindowSpec, aggregate: &Aggregat
         calls.push(mix([what, part(call.argument), part(call.filter)]));
         lineage.push(mix([windows, key_lineage, calls[i]]));
     }
-    let names = super::lower::unique_names(&fields.iter().map(|f| f.name().clone()).collect::<Vec<_>>());
+    let names = crate::naming::unique(fields.iter().map(|f| f.name()));
     let fields: Vec<Field> = fields.into_iter().zip(names).map(|(f, n)| f.with_name(n)).collect();
     let bounds = spec.keys.len();
     Ok(StreamNode {

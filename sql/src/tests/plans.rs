@@ -229,3 +229,21 @@ fn late_and_bad_rows_have_tables() {
     );
     assert!(missing.err().unwrap().reason().contains("nowhere"));
 }
+
+#[test]
+fn columns_are_called_as_in_flink() {
+    for (text, columns) in [
+        (
+            "SELECT b, CAST(b AS STRING), b + 1, r.x, t.a, (a) FROM t",
+            "b INT, EXPR$1 STRING, EXPR$2 BIGINT, x BIGINT, a BIGINT, a0 BIGINT",
+        ),
+        ("SELECT 1, 'x' UNION ALL SELECT 2, 'y'", "EXPR$0 BIGINT, EXPR$1 STRING"),
+        ("SELECT a AS x, b AS x, s AS x0, a AS x FROM u", "x BIGINT, x1 INT, x0 STRING, x2 BIGINT"),
+        ("SELECT *, a, b AS s FROM u", "a BIGINT, b INT, s STRING, ts TIMESTAMP(3), a0 BIGINT, s0 INT"),
+        ("SELECT a, * FROM u", "a BIGINT, a0 BIGINT, b INT, s STRING, ts TIMESTAMP(3)"),
+        ("SELECT x FROM (SELECT a AS x, CAST(a AS INT), a FROM u)", "x BIGINT"),
+        ("SELECT 1e1, 0.5, CAST('7' AS INT)", "EXPR$0 DOUBLE, EXPR$1 DECIMAL(1, 1), EXPR$2 INT"),
+    ] {
+        assert!(explained(text).starts_with(&format!("print ({columns})")), "{text}\n{}", explained(text));
+    }
+}
