@@ -198,6 +198,11 @@ impl SourceReader for KafkaReader {
                 Some(position) => offset_of(&split.id, &position)?,
                 None => spec.start,
             };
+            if let Some(end) = spec.end.filter(|end| next > *end && next > spec.start) {
+                let text = format!("restore `{}`: position {next} is past its end {end}", split.id);
+                let remedy = "this is the state of another job: start without it";
+                return Err(Error::user(format!("{text}; {remedy}")));
+            }
             let progress = if spec.end.is_some_and(|end| next >= end) {
                 Progress::Ended
             } else {
