@@ -12,6 +12,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::metrics::NodeMetrics;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 4_096;
@@ -25,7 +26,12 @@ pub(super) struct ParquetReader {
 
 impl ParquetReader {
     /// Opens a split after `skip` of its rows.
-    pub(super) fn open(split: &FileSplit, schema: SchemaRef, skip: u64) -> Result<ParquetReader> {
+    pub(super) fn open(
+        split: &FileSplit,
+        schema: SchemaRef,
+        skip: u64,
+        metrics: &NodeMetrics,
+    ) -> Result<ParquetReader> {
         let path = split.path.clone();
         let wrong = |e: parquet::errors::ParquetError| {
             Error::user(format!("file `{}` is no valid parquet file: {e}", split.path.display()))
@@ -36,12 +42,16 @@ impl ParquetReader {
             let columns = builder.schema().fields().iter().enumerate();
             columns.filter(|(_, f)| schema.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect()
         };
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+        let mask = ProjectionMask::roots(builder.parquet_schema(), roots.iter().copied());
         let groups = (split.start..split.end).map(|g| usize::try_from(g).unwrap_or(usize::MAX)).collect::<Vec<_>>();
         if groups.last().is_some_and(|last| *last >= builder.metadata().num_row_groups()) {
             let text = format!("file `{}` has lost row groups since the job started", path.display());
             return Err(Error::user(text));
         }
+        let (leaves, columns) = (builder.parquet_schema(), builder.metadata().row_groups());
+        let read = groups.iter().filter_map(|g| columns.get(*g)).flat_map(|g| g.columns().iter().enumerate());
+        let read = read.filter(|(leaf, _)| roots.contains(&leaves.get_column_root_idx(*leaf)));
+        metrics.bytes_in.add(read.map(|(_, column)| column.byte_range().1).sum());
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
         let reader = if skip > 0 { builder.with_offset(skip) } else { builder }.build().map_err(wrong)?;

@@ -21,7 +21,11 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Text,
         "the folder, with `file://` in front or not; to read, also one file or a pattern with `*`",
     ),
-    OptionSpec::new("format", OneOf(&["json", "csv", "parquet"]), "'json' (one object a line), 'csv' or 'parquet'"),
+    OptionSpec::new(
+        "format",
+        OneOf(&["json", "csv", "parquet"]),
+        "'json' (one object a line), 'csv' or 'parquet'; text is UTF-8, with a byte order mark or without",
+    ),
     OptionSpec::new(
         "source.path.regex-pattern",
         Raw,

@@ -203,12 +203,13 @@ impl FileReader {
         let name = next.spec.path.display().to_string();
         let input = match &self.options.format {
             FileFormat::Parquet(_) => {
-                let reader = ParquetReader::open(&next.spec, self.layout.file.clone(), next.position.unwrap_or(0));
+                let (rows, schema) = (next.position.unwrap_or(0), self.layout.file.clone());
+                let reader = ParquetReader::open(&next.spec, schema, rows, &self.metrics);
                 Input::Parquet(Box::new(reader.map_err(|e| e.context(table()))?))
             }
             _ => {
                 let columns = (self.layout.file.clone(), self.layout.fields.as_slice());
-                let reader = TextReader::open(&next.spec, &self.options, columns, next.position);
+                let reader = TextReader::open(&next.spec, &self.options, columns, next.position, &self.metrics);
                 Input::Text(Box::new(reader.map_err(|e| e.context(table()))?))
             }
         };

@@ -127,7 +127,7 @@ fn folders_patterns_partitions_and_metadata() {
             column("hm", DataType::Utf8),
             metadata("name", DataType::Utf8, "file.name"),
             column("a", DataType::Int64),
-            metadata("size", DataType::Int32, "file.size"),
+            metadata("size", DataType::Int64, "file.size"),
             column("dt", DataType::Date32),
         ]
     };
@@ -239,4 +239,76 @@ fn a_file_that_shrinks_is_noticed() {
     reader.poll(100).unwrap();
     let error = reader.poll(100).unwrap_err();
     assert!(error.message().contains("ends at byte 8, but had 16 bytes"), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_at_the_start_is_no_data_wherever_the_file_is_cut() {
+    const MARK: &str = "\u{feff}";
+    for first in ["", "\n"] {
+        let dir = TempDir::new().unwrap();
+        let text: String = (0..20).map(|i| format!("{{\"a\":{i}}}\n")).collect();
+        fs::write(dir.path().join("x.json"), format!("{MARK}{first}{text}")).unwrap();
+        fs::write(dir.path().join("mark.json"), MARK).unwrap();
+        // A bad record that is shorter than a mark.
+        fs::write(dir.path().join("y.json"), "7").unwrap();
+        fs::write(dir.path().join("z.json.gz"), gzip(format!("{MARK}{{\"a\":20}}").as_bytes())).unwrap();
+        let spec = number(dir.path(), &[JSON, ("bad-record", "skip")]);
+        let expected: Vec<String> = (0..21).map(|i| format!("{{\"a\":{i}}}")).collect();
+        for split_bytes in [1, 2, 3, 4, 5, 6, 9, 64, 1 << 20] {
+            let mut source = source(&spec, all(&spec));
+            source.split_bytes = split_bytes;
+            for (max_rows, restart) in [(1, 1), (3, 2), (100, usize::MAX)] {
+                let mut seen = read(&source, max_rows, restart).unwrap();
+                seen.rows.sort_by_key(|r| (r.len(), r.clone()));
+                assert_eq!(seen.rows, expected, "splits of {split_bytes} bytes, {max_rows} rows, restart {restart}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mark_does_not_hide_a_quote_and_inside_a_file_it_is_data() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("a.csv");
+    let read = |text: &str, header: &str| {
+        fs::write(&file, text).unwrap();
+        let spec = table(&file, vec![column("a", DataType::Utf8)], &[], &[CSV, ("csv.header", header)]);
+        everything(&spec).rows
+    };
+    assert_eq!(read("\u{feff}\"x\ny\"\n", "false"), ["{\"a\":\"x\\ny\"}"]);
+    assert_eq!(read("\u{feff}\"a\",b\n1,2\n", "true"), ["{\"a\":\"1\"}"]);
+    assert_eq!(read("\u{feff}", "true"), [] as [&str; 0]);
+    assert_eq!(read("x\n\u{feff}y\n", "false"), ["{\"a\":\"x\"}", "{\"a\":\"\u{feff}y\"}"]);
+    assert_eq!(read("\u{feff}\u{feff}y\n", "false"), ["{\"a\":\"\u{feff}y\"}"]);
+    let number = number(&file, &[JSON]);
+    fs::write(&file, "\u{feff}{\"a\":1}\n{\"a\":true}\n").unwrap();
+    assert!(fault(&number).contains("a.csv, byte 11: "), "{}", fault(&number));
+    for bytes in [b"\xFF\xFE{\0".as_slice(), b"\xFE\xFF\0{", b"\xFF\xFE"] {
+        fs::write(&file, bytes).unwrap();
+        let text = "a.csv`: begins with the byte order mark of UTF-16; only UTF-8 can be read";
+        assert!(fault(&number).contains(text), "{}", fault(&number));
+    }
+}
+
+#[test]
+fn the_bytes_of_files_are_counted() {
+    let dir = TempDir::new().unwrap();
+    let bytes = |file: &str, columns: Vec<crate::registry::TableColumn>, format: (&str, &str)| {
+        let spec = table(&dir.path().join(file), columns, &[], &[format]);
+        let metrics = read(&source(&spec, all(&spec)), 100, usize::MAX).unwrap().bytes_in;
+        (metrics, fs::metadata(dir.path().join(file)).unwrap().len())
+    };
+    let a = || vec![column("a", DataType::Int64)];
+    fs::write(dir.path().join("a.json"), "{\"a\":1}\n".repeat(100_000)).unwrap();
+    let (read, whole) = bytes("a.json", a(), JSON);
+    assert_eq!(read, whole);
+    fs::write(dir.path().join("b.json.gz"), gzip("{\"a\":1}\n".repeat(1_000).as_bytes())).unwrap();
+    let (read, whole) = bytes("b.json.gz", a(), JSON);
+    assert_eq!(read, whole, "as they lie in the file");
+    parquet(&dir.path().join("c.parquet"), 1_000, 100);
+    let (one, whole) = bytes("c.parquet", a(), PARQUET);
+    let s =
+        DataType::Struct(vec![Field::new("x", DataType::Utf8, true), Field::new("y", DataType::Int64, true)].into());
+    let (both, _) = bytes("c.parquet", vec![column("s", s), column("a", DataType::Int64)], PARQUET);
+    assert!(0 < one && one < both && both < whole, "{one}, {both} of {whole}");
 }

@@ -7,8 +7,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::metrics::NodeMetrics;
 
 /// The most files that one table may have; more would not fit into the enumerator's memory.
 pub(super) const FILES_MAX: usize = 1_000_000;
@@ -34,6 +36,20 @@ pub(super) fn failure(doing: &str, path: &Path, e: &std::io::Error) -> Error {
             Error::user(text)
         }
         _ => Error::external(text),
+    }
+}
+
+/// A file of which the bytes count that are read.
+pub(super) struct Counted {
+    pub(super) file: File,
+    pub(super) metrics: Arc<NodeMetrics>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(bytes)?;
+        self.metrics.bytes_in.add(count as u64);
+        Ok(count)
     }
 }
 

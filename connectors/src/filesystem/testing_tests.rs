@@ -89,6 +89,7 @@ pub(super) struct Seen {
     pub(super) rows: Vec<String>,
     pub(super) rejected: Vec<String>,
     pub(super) bad_records: u64,
+    pub(super) bytes_in: u64,
     pub(super) splits: usize,
 }
 
@@ -140,6 +141,7 @@ pub(super) fn read(source: &FileSource, max_rows: usize, restart: usize) -> Resu
         }
     }
     seen.bad_records = metrics.bad_records.get();
+    seen.bytes_in = metrics.bytes_in.get();
     Ok(seen)
 }
 

@@ -5,6 +5,7 @@
 //! Invariants
 //! - T1 memory is bounded by one chunk and one line.
 //! - T2 a range gives exactly the records that start in it; the one in which it begins belongs to the range before.
+//! - T3 a byte order mark at the start of the file belongs to no record, and places count it.
 
 use super::discover::FileSplit;
 use super::options::{Compression, FileFormat, FileOptions};
@@ -15,9 +16,14 @@ use crate::format::lines::LineSplitter;
 use crate::format::{BadRecord, Decoded, Decoder, Record};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::metrics::NodeMetrics;
+
+/// UTF-8's byte order mark, which some programs write in front of a text.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -73,6 +79,7 @@ impl TextReader {
         options: &FileOptions,
         (schema, fields): (SchemaRef, &[String]),
         position: Option<u64>,
+        metrics: &Arc<NodeMetrics>,
     ) -> Result<TextReader> {
         let compression = Compression::of_name(&split.path.to_string_lossy());
         let format = match &options.format {
@@ -89,14 +96,26 @@ impl TextReader {
         let partial = position.is_none() && split.start > 0;
         let whole = compression != Compression::None || header_due;
         let at = if whole { 0 } else { from - u64::from(partial) };
-        let file = store::open(&split.path, at)?;
-        let input: Box<dyn Read + Send> = match compression {
+        let file = store::Counted { file: store::open(&split.path, at)?, metrics: metrics.clone() };
+        let mut input: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(file),
             Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file))),
             Compression::Zstd => {
                 Box::new(zstd::Decoder::new(file).map_err(|e| store::failure("open", &split.path, &e))?)
             }
         };
+        let (mut at, mut end) = (at, if compression == Compression::None { split.end } else { u64::MAX });
+        if from == 0 || whole {
+            let start = start_of(&mut input).map_err(|e| e.context(format!("file `{}`", split.path.display())))?;
+            if start == MARK {
+                at = MARK.len() as u64;
+                // The first record stands behind the mark, and is this range's even if a tiny one ends before: others that start
+                // inside of the mark take the line for one that began before them.
+                end = if from == 0 { end.max(at + 1) } else { end };
+            } else {
+                input = Box::new(Cursor::new(start).chain(input));
+            }
+        }
         let limit = options.max_line_bytes;
         let lines = match &options.format {
             FileFormat::Csv(csv) if csv.quote.is_some() => {
@@ -112,7 +131,7 @@ impl TextReader {
             format,
             chunk: vec![0; CHUNK_BYTES],
             from,
-            end: if plain { split.end } else { u64::MAX },
+            end,
             taken: at,
             expected: plain.then_some(split.bytes),
             header_due,
@@ -172,6 +191,17 @@ impl TextReader {
         });
         Ok(Some(Rows { batch, places, next, bad }))
     }
+}
+
+/// The first bytes of a text, as many as a mark has. Errors: they say that it is in no encoding that can be read.
+fn start_of(input: &mut impl Read) -> Result<Vec<u8>> {
+    let mut start = Vec::with_capacity(MARK.len());
+    let read = input.take(MARK.len() as u64).read_to_end(&mut start);
+    read.map_err(|e| Error::user(format!("cannot be read after byte {}: {e}", start.len())))?;
+    if start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF") {
+        return Err(Error::user("begins with the byte order mark of UTF-16; only UTF-8 can be read: convert it"));
+    }
+    Ok(start)
 }
 
 /// Gives the records that belong to the range to the decoder.
