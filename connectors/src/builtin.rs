@@ -1,6 +1,6 @@
 //! The connectors of this build, in the registry: thin wrappers that turn a declared table into the parts of a connector.
 
-use crate::bad_record::{BadRecord, BadRecords};
+use crate::bad_record::BadRecords;
 use crate::blackhole::BlackholeSink;
 use crate::datagen::DatagenConnector;
 use crate::filesystem::FilesystemConnector;
@@ -75,12 +75,6 @@ fn kafka_columns(spec: &TableSpec, sink: bool) -> OptionResult<Vec<crate::kafka:
     let of_sink = |c: &&crate::registry::TableColumn| !sink || c.metadata.as_ref().is_none_or(|m| !m.is_virtual);
     let column = |c: &crate::registry::TableColumn| {
         let metadata = c.metadata.as_ref().map(|m| MetadataColumn::named(&m.key)).transpose()?;
-        if let Some(declared) = metadata.filter(|m| m.data_type() != *c.field.data_type()) {
-            let (name, given) = (c.field.name(), c.field.data_type());
-            let text =
-                format!("metadata column `{name}` is declared {given}, but Kafka gives {}", declared.data_type());
-            return Err(OptionError::new(text).remedy("declare it so and cast it in a computed column"));
-        }
         Ok(crate::kafka::TableColumn { field: c.field.clone(), metadata })
     };
     spec.columns.iter().filter(of_sink).map(column).collect()
@@ -94,7 +88,6 @@ fn kafka_parts(spec: &TableSpec) -> OptionResult<(KafkaOptions, Formats)> {
 /// What an option of a Kafka table means.
 fn kafka_doc(name: &str) -> &'static str {
     match name {
-        "connector" => "'kafka'",
         "topic" => "the topic; several to read from, separated by `;`",
         "topic-pattern" => "not supported; name the topics",
         "format" | "value.format" => "format of the value: json or csv; one of the two names is required",
@@ -128,7 +121,8 @@ fn kafka_doc(name: &str) -> &'static str {
 impl Connector for Kafka {
     fn describe(&self) -> Description {
         let text = |name: &'static str| OptionSpec::new(name, ValueKind::Text, kafka_doc(name));
-        let mut options: Vec<OptionSpec> = TABLE_OPTIONS.iter().map(|name| text(name)).collect();
+        let mut options: Vec<OptionSpec> =
+            TABLE_OPTIONS.iter().filter(|name| **name != "connector").map(|name| text(name)).collect();
         // A delimiter may be a blank, a literal empty.
         let raw = |name: &'static str| OptionSpec { kind: ValueKind::Raw, ..text(name) };
         options.extend(FORMAT_OPTIONS.iter().map(|name| raw(name)));
@@ -164,11 +158,7 @@ impl Connector for Kafka {
         columns: SchemaRef,
     ) -> OptionResult<Arc<dyn SourceFactory>> {
         let (kafka, formats) = kafka_parts(spec)?;
-        let bad_record = match BadRecords::parse(options)?.policy {
-            BadRecord::Fail => crate::kafka::BadRecord::Fail,
-            BadRecord::Skip => crate::kafka::BadRecord::Skip,
-            BadRecord::DeadLetter => crate::kafka::BadRecord::DeadLetter,
-        };
+        let bad_record = BadRecords::parse(options)?.policy;
         let (declared, used) = (kafka_columns(spec, false)?, spec.indices(&columns)?);
         let decoder = |request: crate::kafka::FormatRequest<'_>| formats.decoder(request);
         Ok(Arc::new(plan_source(&spec.name, kafka, &declared, (&used, columns), bad_record, decoder)?))

@@ -10,6 +10,7 @@
 //! - I4 with a limit, row `n` is given no earlier than `n / limit` seconds after the first one, whatever reader it falls to; who was
 //!   held up makes good for at most a second.
 
+use crate::splits::deal;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use serde_json::{Value, json};
@@ -115,12 +116,7 @@ impl SplitEnumerator for Enumerator {
 
     fn step(&mut self, fact: Fact) -> Vec<Assignment> {
         let Fact::Started { parallelism, finished } = fact else { return Vec::new() };
-        let open: Vec<Split> = self.splits().into_iter().filter(|split| !finished.contains(&split.id)).collect();
-        let share = |subtask: u32| {
-            let splits = open.iter().skip(subtask as usize).step_by(parallelism as usize).cloned().collect();
-            Assignment { subtask, splits, no_more: true }
-        };
-        (0..parallelism).map(share).collect()
+        deal(&self.splits(), &finished, parallelism)
     }
 
     fn snapshot(&self) -> Value {
@@ -262,4 +258,4 @@ impl<G: Generate> SourceReader for Reader<G> {
 
 #[cfg(test)]
 #[path = "interleaved_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -49,7 +49,7 @@ fn source(rows: Option<u64>, rows_per_second: u64) -> Interleaved<Numbers> {
 type Positions = HashMap<SplitId, Position>;
 
 /// Readers at that parallelism, going on at those positions.
-fn readers(
+pub(crate) fn readers(
     source: &dyn SourceFactory,
     clock: &Clock,
     parallelism: u32,
@@ -75,6 +75,21 @@ fn positions(readers: &[Box<dyn SourceReader>]) -> Positions {
 
 /// Polls in turn until the readers have given `limit` batches or end; counts how often each number came.
 fn read(readers: &mut [Box<dyn SourceReader>], limit: usize, max_rows: usize, seen: &mut BTreeMap<u64, u32>) {
+    read_batches(readers, limit, max_rows, |split, rows| {
+        for n in rows.column(0).as_primitive::<UInt64Type>().values() {
+            assert_eq!(*split, *format!("numbers-{}", n % SPLITS));
+            *seen.entry(*n).or_default() += 1;
+        }
+    });
+}
+
+/// Polls in turn until the readers have given `limit` batches or end.
+pub(crate) fn read_batches(
+    readers: &mut [Box<dyn SourceReader>],
+    limit: usize,
+    max_rows: usize,
+    mut take: impl FnMut(&str, &RecordBatch),
+) {
     let mut given = 0;
     loop {
         let mut live = false;
@@ -82,10 +97,7 @@ fn read(readers: &mut [Box<dyn SourceReader>], limit: usize, max_rows: usize, se
             match reader.poll(max_rows).unwrap() {
                 Poll::Batch { split, batch, .. } => {
                     assert!((1..=max_rows).contains(&batch.num_rows()));
-                    for n in batch.columns().column(0).as_primitive::<UInt64Type>().values() {
-                        assert_eq!(*split, format!("numbers-{}", n % SPLITS));
-                        *seen.entry(*n).or_default() += 1;
-                    }
+                    take(&split, batch.columns());
                     given += 1;
                     live = true;
                 }

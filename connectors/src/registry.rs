@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
+use thalweg_engine::type_name;
 
 /// A table as a connector sees it. Computed columns and the watermark are the planner's.
 #[derive(Clone, Debug)]
@@ -293,14 +294,18 @@ impl Entry {
                 return Err(self.unknown_metadata(column.field.name(), &metadata.key));
             };
             let declared = column.field.data_type();
-            if *declared != known.data_type && !arrow::compute::can_cast_types(&known.data_type, declared) {
+            if *declared != known.data_type {
+                let (given, wanted) = (type_name(declared), type_name(&known.data_type));
+                let (column, key) = (column.field.name(), known.key);
+                if given == wanted {
+                    let text = format!("metadata column `{column}`: elements of `{key}` may be NULL");
+                    return Err(OptionError::new(text).remedy(format!("write {wanted}, without NOT NULL")));
+                }
                 let text = format!(
-                    "metadata column `{}` is declared {declared}, but `{}` of connector `{name}` is {}",
-                    column.field.name(),
-                    known.key,
-                    known.data_type
+                    "metadata column `{column}` is declared {given}, but `{key}` of connector `{name}` is {wanted}"
                 );
-                return Err(OptionError::new(text));
+                let remedy = format!("declare it {wanted} and cast it in a computed column");
+                return Err(OptionError::new(text).remedy(remedy));
             }
         }
         Ok(())

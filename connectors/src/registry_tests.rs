@@ -98,8 +98,12 @@ fn one_way_connectors_say_what_to_do() {
 #[test]
 fn metadata_and_partitions_are_checked() {
     let mut spec = table(&[("connector", "lake"), ("path", "p")]);
-    spec.columns.push(column("o", DataType::Int32, Some("offset")));
+    spec.columns.push(column("o", DataType::Int64, Some("offset")));
     assert_eq!(registry().check(&spec), Ok(()));
+    spec.columns.push(column("x", DataType::Int32, Some("offset")));
+    let declared = "metadata column `x` is declared INT, but `offset` of connector `lake` is BIGINT; declare it BIGINT";
+    assert!(fault(&spec).contains(declared), "{}", fault(&spec));
+    spec.columns.pop();
     spec.columns.push(column("x", DataType::Int32, Some("offfset")));
     assert!(fault(&spec).ends_with("did you mean 'offset'? It has offset, timestamp"), "{}", fault(&spec));
     spec.columns.pop();

@@ -1,5 +1,5 @@
-//! The enumerator of sources whose splits are found once: looks, spreads them over the readers, and gives out nothing more.
-//! Files, generators and memory tables use it.
+//! Splits that are given out once: who reads which ([`deal`], used by every enumerator), and the enumerator of sources that only
+//! look once and spread what they found. Files and memory tables use it.
 //!
 //! Invariants
 //! - E1 what was found when the job first started is part of every checkpoint: a restored source reads the same splits.
@@ -12,6 +12,17 @@ use thalweg_engine::source::{Assignment, Discovery, Fact, Split, SplitEnumerator
 
 /// Looks for splits; runs off the tasks, may do I/O.
 pub type Discover = Box<dyn FnMut() -> Result<Vec<Split>> + Send>;
+
+/// Deals the splits that are not `finished` out to the readers in turn, and tells each that no more will come.
+pub fn deal(splits: &[Split], finished: &[String], parallelism: u32) -> Vec<Assignment> {
+    let finished: HashSet<&str> = finished.iter().map(String::as_str).collect();
+    let open: Vec<&Split> = splits.iter().filter(|s| !finished.contains(s.id.as_str())).collect();
+    let share = |subtask: u32| {
+        let mine = open.iter().skip(subtask as usize).step_by(parallelism as usize);
+        Assignment { subtask, splits: mine.map(|s| (*s).clone()).collect(), no_more: true }
+    };
+    (0..parallelism).map(share).collect()
+}
 
 /// See the module.
 pub struct AssignOnce {
@@ -42,18 +53,7 @@ impl SplitEnumerator for AssignOnce {
                 self.splits = found.splits;
                 vec![]
             }
-            Fact::Started { parallelism, finished } => {
-                let finished: HashSet<String> = finished.into_iter().collect();
-                let empty = |subtask| Assignment { subtask, splits: vec![], no_more: true };
-                let mut all: Vec<Assignment> = (0..parallelism).map(empty).collect();
-                let open = self.splits.iter().filter(|s| !finished.contains(&s.id));
-                for (i, split) in open.enumerate() {
-                    if let Some(a) = all.get_mut(i % parallelism.max(1) as usize) {
-                        a.splits.push(split.clone());
-                    }
-                }
-                all
-            }
+            Fact::Started { parallelism, finished } => deal(&self.splits, &finished, parallelism),
             Fact::Drained { .. } => vec![],
         }
     }
@@ -79,6 +79,25 @@ mod tests {
 
     fn ids(a: &[Assignment]) -> Vec<Vec<&str>> {
         a.iter().map(|a| a.splits.iter().map(|s| s.id.as_str()).collect()).collect()
+    }
+
+    #[test]
+    fn every_open_split_is_dealt_once_and_nobody_gets_two_more_than_another() {
+        for (splits, parallelism) in [(0_usize, 1_u32), (1, 4), (7, 3), (64, 5), (3, 0)] {
+            let all: Vec<Split> = (0..splits).map(|n| split(&n.to_string())).collect();
+            for finished in [vec![], vec!["1".to_owned(), "5".to_owned(), "gone".to_owned()]] {
+                let dealt = deal(&all, &finished, parallelism);
+                let subtasks: Vec<u32> = dealt.iter().map(|a| a.subtask).collect();
+                assert_eq!(subtasks, (0..parallelism).collect::<Vec<_>>());
+                assert!(dealt.iter().all(|a| a.no_more));
+                let counts = dealt.iter().map(|a| a.splits.len());
+                assert!(counts.clone().max().unwrap_or(0) - counts.min().unwrap_or(0) <= 1);
+                let mut got: Vec<&Split> = dealt.iter().flat_map(|a| &a.splits).collect();
+                got.sort_by_key(|s| s.id.parse::<usize>().unwrap());
+                let open: Vec<&Split> = all.iter().filter(|s| !finished.contains(&s.id) && parallelism > 0).collect();
+                assert_eq!(got, open);
+            }
+        }
     }
 
     #[test]

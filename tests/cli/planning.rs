@@ -10,6 +10,7 @@ use std::path::Path;
 use thalweg::Session;
 use thalweg_connectors::Registry;
 use thalweg_connectors::terminal::{RowFormat, Terminal};
+use thalweg_engine::type_name;
 
 const OUTSIDE: &str = "
     CREATE TABLE topic (a BIGINT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json',
@@ -83,7 +84,7 @@ fn the_connectors_page_is_the_registrys() {
             writeln!(page, "\n| METADATA column | type | written | meaning |\n|---|---|---|---|").unwrap();
             for m in &connector.metadata {
                 let written = if m.is_writable { "yes" } else { "" };
-                writeln!(page, "| `{}` | {} | {written} | {} |", m.key, m.data_type, m.doc).unwrap();
+                writeln!(page, "| `{}` | {} | {written} | {} |", m.key, type_name(&m.data_type), m.doc).unwrap();
             }
         }
     }

@@ -136,6 +136,23 @@ fn kafka_hop_windows_equal_a_naive_count_at_parallelism_1_2_3() {
     }
 }
 
+#[test]
+fn headers_are_declared_as_what_they_may_hold() {
+    let error = |column: &str| {
+        let sql = format!(
+            "CREATE TABLE t (n BIGINT, {column}) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json',
+                'properties.bootstrap.servers' = '127.0.0.1:1', 'scan.startup.mode' = 'earliest-offset');
+             SELECT n FROM t;"
+        );
+        Session::new().unwrap().compile(&sql, &BTreeMap::new()).err().unwrap().to_string()
+    };
+    let not_null = error("h MAP<STRING, BYTES NOT NULL> METADATA FROM 'headers'");
+    assert!(not_null.contains("write MAP<STRING, BYTES>, without NOT NULL"), "{not_null}");
+    let other = error("h MAP<STRING, INT> METADATA FROM 'headers'");
+    assert!(other.contains("but `headers` of connector `kafka` is MAP<STRING, BYTES>"), "{other}");
+    assert!(other.contains("declare it MAP<STRING, BYTES> and cast it in a computed column"), "{other}");
+}
+
 /// From one topic to another through tables whose columns are made of the records' headers.
 #[test]
 fn kafka_headers_pass_through_sql() {

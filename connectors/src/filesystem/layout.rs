@@ -81,8 +81,7 @@ impl Layout {
                 }
                 Origin::Metadata(key) => metadata_value(key, split)?,
             };
-            let cast = value.data_type() != field.data_type();
-            Ok(Some(if cast { arrow::compute::cast(&value, field.data_type())? } else { value }))
+            Ok(Some(value))
         };
         self.origins.iter().zip(self.schema.fields()).map(constant).collect()
     }

@@ -7,6 +7,7 @@
 
 use super::discovery::{PartitionSpec, discover};
 use super::options::KafkaOptions;
+use crate::splits::deal;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
@@ -41,15 +42,7 @@ impl KafkaEnumerator {
     /// Deals the partitions out in turn, as soon as both they and the readers are known.
     fn assign(&self) -> Vec<Assignment> {
         let (Some(splits), Some(readers)) = (&self.splits, &self.readers) else { return Vec::new() };
-        let mut shares: Vec<Vec<Split>> = vec![Vec::new(); readers.parallelism as usize];
-        let open = splits.iter().filter(|s| !readers.finished.contains(&s.id));
-        for (index, split) in open.enumerate() {
-            let reader = index % shares.len().max(1);
-            if let Some(share) = shares.get_mut(reader) {
-                share.push(split.clone());
-            }
-        }
-        (0..).zip(shares).map(|(subtask, splits)| Assignment { subtask, splits, no_more: true }).collect()
+        deal(splits, &readers.finished, readers.parallelism)
     }
 }
 

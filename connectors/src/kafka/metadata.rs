@@ -1,7 +1,7 @@
 //! Metadata columns: what a record carries besides its value, as columns of a table (`METADATA FROM 'offset'`).
 //!
 //! The planner asks [`MetadataColumn::named`] and [`MetadataColumn::data_type`] when a table is declared; the reader fills the
-//! columns that somebody reads. A column declared with another type is cast.
+//! columns that somebody reads.
 
 use super::queue::{Record, TimestampType};
 use arrow::array::{

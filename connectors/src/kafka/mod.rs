@@ -35,7 +35,7 @@ pub use options::{
     Bounded, Delivery, KafkaOptions, PartitionOffsets, Partitioner, Startup, TABLE_OPTIONS, ValueFields,
 };
 pub use properties::{CLIENT_OPTIONS, ClientProperties};
-pub use rows::{BadRecord, ColumnSource};
+pub use rows::ColumnSource;
 pub use sink::{EncoderFactory, IN_FLIGHT_MAX, KafkaSink, SinkLayout, SinkPart};
 pub use source::{DecoderFactory, KafkaSource};
 pub use table::{FormatRequest, RecordPart, TableColumn, plan_sink, plan_source};

@@ -10,27 +10,14 @@
 
 use super::metadata::{MetadataBuilder, MetadataColumn};
 use super::queue::Record;
+use crate::bad_record::{BadRecord, Rejected};
 use crate::format::{self, Decoder};
-use arrow::array::{ArrayRef, BinaryBuilder, BooleanArray, RecordBatch, RecordBatchOptions, StringBuilder};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute;
 use arrow::datatypes::SchemaRef;
-use std::sync::Arc;
 use thalweg_engine::batch::Batch;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
-use thalweg_engine::source::rejected_schema;
-
-/// What a bad record does (`bad-record`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BadRecord {
-    /// It fails the job.
-    #[default]
-    Fail,
-    /// It is counted and skipped.
-    Skip,
-    /// It is counted and handed to the rejected output.
-    DeadLetter,
-}
 
 /// Where a column of the table comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +77,12 @@ impl Rows {
         let batch = Batch::new(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
         faults.sort();
         faults.dedup_by_key(|f| f.0);
-        let rejected = self.reject(place, records, &faults, metrics)?;
+        let rejected = faults.iter().filter_map(|(index, reason)| {
+            let record = records.get(*index)?;
+            let position = format!("{}-{}:{}", place.topic, place.partition, record.offset());
+            Some(Rejected { position, reason, raw: record.value() })
+        });
+        let rejected = self.policy.apply(place.table, rejected, metrics)?;
         Ok(Decoded { batch, rejected })
     }
 
@@ -103,8 +95,8 @@ impl Rows {
     ) -> Result<Vec<ArrayRef>> {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         let mut metadata = self.metadata.iter_mut();
-        for (from, field) in self.columns.iter().zip(self.schema.fields()) {
-            let column = match from {
+        for from in &self.columns {
+            columns.push(match from {
                 ColumnSource::Value(i) => part_column(parts[0], *i),
                 ColumnSource::Key(i) => part_column(parts[1], *i),
                 ColumnSource::Metadata(_) => {
@@ -117,35 +109,9 @@ impl Rows {
                         None => column,
                     })
                 }
-            }?;
-            let cast = column.data_type() != field.data_type();
-            columns.push(if cast { compute::cast(&column, field.data_type())? } else { column });
+            }?);
         }
         Ok(columns)
-    }
-
-    fn reject(
-        &self,
-        place: Place<'_>,
-        records: &[Record<'_>],
-        faults: &[Fault],
-        metrics: &NodeMetrics,
-    ) -> Result<Option<Batch>> {
-        let Some((first, reason)) = faults.first() else { return Ok(None) };
-        metrics.bad_records.add(faults.len() as u64);
-        match self.policy {
-            BadRecord::Skip => Ok(None),
-            BadRecord::DeadLetter => dead_letters(place, records, faults).map(Some),
-            BadRecord::Fail => {
-                let offset = records.get(*first).map_or(-1, Record::offset);
-                let Place { topic, partition, .. } = place;
-                Err(Error::user(format!(
-                    "table `{}`: record at offset {offset} of `{topic}-{partition}`: {reason}; \
-                     `bad-record` = 'skip' or 'dead-letter' goes on without it",
-                    place.table
-                )))
-            }
-        }
     }
 }
 
@@ -222,19 +188,4 @@ fn keep_mask(records: usize, faults: &[Fault]) -> Option<BooleanArray> {
         }
     }
     Some(BooleanArray::from(keep))
-}
-
-fn dead_letters(place: Place<'_>, records: &[Record<'_>], faults: &[Fault]) -> Result<Batch> {
-    let (mut source, mut position, mut reason) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
-    let mut raw = BinaryBuilder::new();
-    for (index, fault) in faults {
-        let record = records.get(*index).ok_or_else(|| Error::internal(format!("no record {index}")))?;
-        source.append_value(place.table);
-        position.append_value(format!("{}-{}:{}", place.topic, place.partition, record.offset()));
-        reason.append_value(fault);
-        raw.append_option(record.value());
-    }
-    let columns: Vec<ArrayRef> =
-        vec![Arc::new(source.finish()), Arc::new(position.finish()), Arc::new(reason.finish()), Arc::new(raw.finish())];
-    Ok(Batch::new(RecordBatch::try_new(rejected_schema(), columns)?))
 }

@@ -413,7 +413,8 @@ fn bad_records_fail_are_skipped_or_set_aside() {
     let mut table = Table::bounded(&cluster, &topic);
     let error = Job::start(&table.source(&columns), 1).0.all().unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::User, false));
-    assert!(error.message().contains("`orders`: record at offset 1 of"));
+    let at = format!("table `orders`: record at {topic}-0:1: value: ");
+    assert!(error.message().starts_with(&at), "{error}");
     for policy in [BadRecord::Skip, BadRecord::DeadLetter] {
         table.bad_record = policy;
         let (mut job, _) = Job::start(&table.source(&columns), 1);
@@ -496,6 +497,8 @@ fn a_bounded_start_past_the_end_is_no_empty_partition() {
     };
     let error = from("partition:0,offset:11").discover_error();
     assert!(error.message().contains("offset 11 is past the log's end 10"), "{error}");
+    let unbounded = from("partition:0,offset:11").with("scan.bounded.mode", "unbounded").discover_error();
+    assert!(unbounded.message().contains("offset 11 is past the log's end 10"), "{unbounded}");
     let (mut job, _) = Job::start(&from("partition:0,offset:10").rows_source(), 1);
     assert_eq!(job.all().unwrap().len(), 0);
 }
@@ -513,6 +516,31 @@ fn a_position_that_is_gone_is_never_skipped_over() {
     let error = job.all().unwrap_err();
     assert_eq!((error.kind(), error.retry()), (ErrorKind::External, false));
     assert!(error.message().contains("at offset 1000") && error.message().contains("were deleted"), "{error}");
+}
+
+/// A bounded table's checkpoint, and the topic then created anew with fewer records: nothing may pass as read.
+#[test]
+fn a_bounded_position_that_is_gone_is_never_skipped_over() {
+    let cluster = Cluster::start();
+    let (old, new) = (cluster.topic("old", 1), cluster.topic("new", 1));
+    fill(&cluster, &old, 1, 10);
+    fill(&cluster, &new, 1, 3);
+    let (job, state) = Job::start(&Table::bounded(&cluster, &old).rows_source(), 1);
+    drop(job);
+    let state: serde_json::Value = serde_json::from_str(&state.to_string().replace(&old, &new)).unwrap();
+    let source = Table::bounded(&cluster, &new).rows_source();
+    let at = |position: i64| [(SplitId::from(format!("{new}-0").as_str()), Position(position.into()))];
+    let error = Job::resume(&source, 1, &state, &at(7), &[]).all().unwrap_err();
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::External, false));
+    assert!(error.message().contains("at offset 7") && error.message().contains("created anew"), "{error}");
+
+    let mut enumerator = source.enumerator().unwrap();
+    enumerator.restore(&state).unwrap();
+    let splits = enumerator.step(Fact::Started { parallelism: 1, finished: vec![] }).remove(0).splits;
+    let mut job = Job::with(&source, vec![vec![]]);
+    let [(_, past)] = at(1000);
+    let error = job.readers[0].assign(splits.into_iter().map(|s| (s, Some(past.clone()))).collect()).unwrap_err();
+    assert!(error.message().contains("position 1000 is past its end 10; "), "{error}");
 }
 
 #[test]

@@ -4,9 +4,10 @@
 
 use super::metadata::MetadataColumn;
 use super::options::{KafkaOptions, ValueFields};
-use super::rows::{BadRecord, ColumnSource};
+use super::rows::ColumnSource;
 use super::sink::{EncoderFactory, KafkaSink, SinkLayout, SinkPart};
 use super::source::{DecoderFactory, KafkaSource};
+use crate::bad_record::BadRecord;
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use thalweg::connectors::nexmark::{Generator, NexmarkConfig, Projection, Slice};
+use thalweg::connectors::splits::deal;
 use thalweg::engine::Batch;
 use thalweg::engine::error::{Error, Result};
 use thalweg::engine::source::{
@@ -90,12 +91,7 @@ impl SplitEnumerator for Enumerator {
 
     fn step(&mut self, fact: Fact) -> Vec<Assignment> {
         let Fact::Started { parallelism, finished } = fact else { return vec![] };
-        let open: Vec<Split> = self.splits().into_iter().filter(|s| !finished.contains(&s.id)).collect();
-        let deal = |subtask: u32| {
-            let mine = open.iter().skip(subtask as usize).step_by(parallelism as usize);
-            Assignment { subtask, splits: mine.cloned().collect(), no_more: true }
-        };
-        (0..parallelism).map(deal).collect()
+        deal(&self.splits(), &finished, parallelism)
     }
 
     fn snapshot(&self) -> Value {
