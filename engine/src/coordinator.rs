@@ -6,6 +6,7 @@
 //! - D2 after the last barrier nothing is triggered.
 //! - D3 the first error is the job's; what follows from it is not.
 //! - D4 the job has ended when every task has exited and every commit it asked for has been answered.
+//! - D5 at most one durable checkpoint is under way; the last barrier waits for it.
 
 use crate::clock::Moment;
 use crate::error::Error;
@@ -27,6 +28,12 @@ pub(crate) struct Schedule {
     pub first_epoch: u64,
     /// Every barrier is a checkpoint; what tests that restart a job want.
     pub every_epoch_is_a_checkpoint: bool,
+    /// Checkpoints are made durable: one at a time.
+    pub durable: bool,
+    /// How many checkpoints in a row may fail.
+    pub tolerated_failures: u32,
+    /// A checkpoint that is not durable after so long has failed.
+    pub timeout: Duration,
 }
 
 /// What happened.
@@ -45,6 +52,10 @@ pub(crate) enum Event {
     Failed(Error),
     /// The commits of a barrier were done.
     Committed,
+    /// A checkpoint is durable.
+    Persisted,
+    /// A checkpoint could not be made durable.
+    NotPersisted(Error),
     /// The owner wants a checkpoint now.
     Checkpoint,
     /// The owner wants the job to end.
@@ -86,6 +97,10 @@ pub(crate) struct Coordinator {
     cancelled: bool,
     exited: usize,
     commits_open: usize,
+    /// When the checkpoint that is under way was triggered.
+    checkpoint_since: Option<Moment>,
+    /// Checkpoints that failed in a row.
+    failures: u32,
     error: Option<Error>,
     /// Triggers that came while too many epochs were open.
     pub skipped: u64,
@@ -111,6 +126,8 @@ impl Coordinator {
             cancelled: false,
             exited: 0,
             commits_open: 0,
+            checkpoint_since: None,
+            failures: 0,
             error: None,
             skipped: 0,
         }
@@ -143,6 +160,11 @@ impl Coordinator {
                 self.commits_open = 0;
             }
             Event::Committed => self.commits_open = self.commits_open.saturating_sub(1),
+            Event::Persisted => (self.checkpoint_since, self.failures) = (None, 0),
+            Event::NotPersisted(e) => {
+                self.checkpoint_since = None;
+                actions.extend(self.checkpoint_failed(e));
+            }
             Event::Checkpoint => self.checkpoint_wanted = true,
             Event::End(last) => self.last = self.last.or(Some(last)),
             Event::Cancel => actions.extend(self.cancel()),
@@ -161,6 +183,13 @@ impl Coordinator {
             self.error = Some(e);
         }
         self.cancel()
+    }
+
+    /// A failed checkpoint is made up for by the next one, if there will be one.
+    fn checkpoint_failed(&mut self, e: Error) -> Option<Action> {
+        self.failures += 1;
+        let hopeless = self.last_sent || !e.retry();
+        if hopeless || self.failures > self.schedule.tolerated_failures { self.fail(e) } else { None }
     }
 
     fn done(&mut self, part: Part) -> Option<Action> {
@@ -191,23 +220,40 @@ impl Coordinator {
         if epoch_due {
             self.epoch_due = now + self.schedule.epochs.unwrap_or_default();
         }
-        if !(epoch_due || self.checkpoint_wanted || self.epoch_wanted || self.last.is_some()) {
+        if let Some(action) = self.check_timeout(now) {
+            return Some(action);
+        }
+        let busy = self.checkpoint_since.is_some();
+        let checkpoint = !busy && (self.checkpoint_wanted || self.last.is_some());
+        if !(epoch_due || checkpoint || self.epoch_wanted) || busy && self.schedule.every_epoch_is_a_checkpoint {
             return None;
         }
         if self.open.len() >= self.schedule.max_in_flight {
             self.skipped += u64::from(epoch_due);
             return None;
         }
-        Some(Action::Trigger(self.open_next()))
+        Some(Action::Trigger(self.open_next(checkpoint || self.schedule.every_epoch_is_a_checkpoint, now)))
     }
 
-    fn open_next(&mut self) -> Barrier {
-        let checkpoint = self.checkpoint_wanted || self.last.is_some() || self.schedule.every_epoch_is_a_checkpoint;
-        let barrier = Barrier { epoch: self.next_epoch, checkpoint, last: self.last };
+    fn check_timeout(&mut self, now: Moment) -> Option<Action> {
+        let since = self.checkpoint_since.filter(|since| now >= *since + self.schedule.timeout)?;
+        // Once per timeout; whenever its parts come they are used.
+        self.checkpoint_since = Some(now);
+        let waited = now.saturating_sub(since);
+        self.checkpoint_failed(Error::external(format!("a checkpoint is not complete after {waited:?}")))
+    }
+
+    fn open_next(&mut self, checkpoint: bool, now: Moment) -> Barrier {
+        let last = self.last.filter(|_| checkpoint);
+        let barrier = Barrier { epoch: self.next_epoch, checkpoint, last };
         self.next_epoch += 1;
         self.open.insert(barrier.epoch, Open { barrier, parts: vec![] });
-        (self.checkpoint_wanted, self.epoch_wanted) = (false, false);
-        self.last_sent = self.last.is_some();
+        self.epoch_wanted = false;
+        if checkpoint {
+            self.checkpoint_wanted = false;
+            self.checkpoint_since = self.schedule.durable.then_some(now);
+        }
+        self.last_sent = last.is_some();
         barrier
     }
 
@@ -218,7 +264,8 @@ impl Coordinator {
         }
         let epochs = self.schedule.epochs.map(|_| self.epoch_due);
         let checkpoints = self.schedule.checkpoints.map(|_| self.checkpoint_due);
-        epochs.into_iter().chain(checkpoints).min()
+        let timeout = self.checkpoint_since.map(|since| since + self.schedule.timeout);
+        epochs.into_iter().chain(checkpoints).chain(timeout).min()
     }
 
     /// Whether nothing is left to do.
@@ -254,6 +301,9 @@ mod tests {
             max_in_flight: 2,
             first_epoch: 1,
             every_epoch_is_a_checkpoint: false,
+            durable: false,
+            tolerated_failures: 1,
+            timeout: Duration::from_secs(60),
         }
     }
 

@@ -7,19 +7,24 @@
 //! Invariants
 //! - R1 commits are asked for in the order of epochs, and what was prepared is in every checkpoint until its commit is confirmed: a
 //!   barrier that completes while its job is being cancelled, or after a commit failed, would else be a hole in the output.
+//! - R2 with durable checkpoints the commit of one, and of every epoch after it, is asked for only when it is durable.
 
-use crate::checkpoint::{Chains, Checkpoint, PreparedParts, SourceCheckpoint, prepared_by_sink};
+use crate::checkpoint::{
+    Chains, Checkpoint, CheckpointId, PreparedParts, Saved, SourceCheckpoint, Writer, prepared_by_sink,
+};
 use crate::clock::Clock;
 use crate::coordinator::{Action, Coordinator, Event, Schedule};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeKind};
 use crate::job::{Ending, JobOptions, Outcome};
 use crate::message::{Barrier, Last, Message};
+use crate::persist::{Task, Told};
 use crate::report::{Part, Report};
 use crate::sink::{Committer, SinkFactory};
 use crate::source::{Assignment, Discovery, Fact, Position, Split, SplitEnumerator, SplitId};
 use crate::split::SplitState;
 use crate::thread::spawn;
+use crate::wiring::Wired;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -43,6 +48,8 @@ pub(crate) enum DriverEvent {
     },
     /// The committing thread is gone.
     CommitsEnded,
+    /// A checkpoint is durable, or could not be made so.
+    Persist(Told),
     Checkpoint,
     End(Last),
     Cancel,
@@ -85,6 +92,18 @@ struct Uncommitted {
     /// Where readers stood, for a checkpoint.
     positions: Vec<ReaderPositions>,
     parts: PreparedParts,
+    stage: Stage,
+}
+
+/// How far an epoch is on its way to its commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It is a checkpoint that is not durable, and so are perhaps those after it.
+    Waiting,
+    /// The next one to be committed if all before it are under way.
+    Ready,
+    /// Given to the committing thread.
+    Sent,
 }
 
 /// One barrier's prepared parts.
@@ -104,6 +123,13 @@ pub(crate) struct Driver {
     keep: bool,
     chains: Chains,
     checkpoint: Option<Checkpoint>,
+    /// Until its thread is started.
+    writer: Option<Writer>,
+    persist: Option<Sender<Task>>,
+    persist_ended: bool,
+    durable: Option<Saved>,
+    /// Index of each task by the ids of its operators.
+    tasks_of: BTreeMap<String, usize>,
     recover: Option<(u64, BTreeMap<u64, PreparedParts>)>,
     events: Receiver<DriverEvent>,
     me: Sender<DriverEvent>,
@@ -119,25 +145,27 @@ pub(crate) struct Driver {
 const COMMIT_PATIENCE: Duration = Duration::from_millis(800);
 
 impl Driver {
-    #[expect(clippy::too_many_arguments, reason = "made in one place, of the parts that the wiring has just made")]
     pub fn new(
         graph: &Graph,
         options: &JobOptions,
         from: Option<&Checkpoint>,
-        inboxes: Vec<Vec<Sender<Message>>>,
-        sources: Vec<(String, usize)>,
-        roots: Vec<String>,
+        writer: Option<Writer>,
+        wired: &Wired,
         events: Receiver<DriverEvent>,
         me: Sender<DriverEvent>,
     ) -> Result<Driver> {
+        let Wired { sources, inboxes, roots, tasks_of, .. } = wired;
         let clock = options.clock.clone();
         let epochs = (graph.has_epochs() || options.force_epochs).then_some(options.epoch_interval);
         let schedule = Schedule {
             epochs,
             checkpoints: options.checkpoint_interval,
             max_in_flight: options.epoch_max_in_flight.max(1),
-            first_epoch: from.map_or(0, |c| c.epoch) + 1,
+            first_epoch: options.first_epoch(from, writer.as_ref()),
             every_epoch_is_a_checkpoint: options.every_epoch_is_a_checkpoint,
+            durable: writer.is_some(),
+            tolerated_failures: options.tolerated_failures,
+            timeout: options.checkpoint_timeout,
         };
         let tasks = inboxes.iter().map(Vec::len).sum();
         let readers = sources.iter().filter_map(|(_, t)| inboxes.get(*t)).map(Vec::len).sum();
@@ -151,14 +179,19 @@ impl Driver {
         Ok(Driver {
             coordinator,
             clock,
-            inboxes,
+            inboxes: inboxes.clone(),
             sources,
             sinks: sinks.collect(),
-            roots,
+            roots: roots.clone(),
             graph: graph.to_json(),
             keep: options.keep_checkpoints,
             chains: Chains::default(),
             checkpoint: None,
+            writer,
+            persist: None,
+            persist_ended: true,
+            durable: None,
+            tasks_of: tasks_of.clone(),
             recover: from.map(|c| (c.epoch, c.prepared.clone())),
             events,
             me,
@@ -195,12 +228,20 @@ impl Driver {
     /// What was complete is committed before the job is said to have ended: nobody may start the next one beside it.
     fn finish_commits(&mut self) {
         self.commits = None;
+        if self.commits_ended {
+            self.persist = None;
+        }
         let patience = self.clock.now() + COMMIT_PATIENCE;
-        while !self.commits_ended {
+        while !(self.commits_ended && self.persist_ended) {
             match self.events.recv_timeout(patience.saturating_sub(self.clock.now())) {
                 Ok(DriverEvent::CommitsEnded) => self.commits_ended = true,
+                Ok(DriverEvent::Committed { epoch }) => self.committed(epoch),
+                Ok(DriverEvent::Persist(told)) => self.told(told),
                 Ok(_) => {}
                 Err(_) => return,
+            }
+            if self.commits_ended {
+                self.persist = None;
             }
         }
     }
@@ -214,7 +255,8 @@ impl Driver {
             (None, false, _) => Ending::Finished,
         };
         let skipped_epochs = self.coordinator.skipped;
-        Outcome { ending, error, checkpoint: self.checkpoint, epochs: self.epochs, skipped_epochs }
+        let (epochs, durable) = (self.epochs, self.durable);
+        Outcome { ending, error, checkpoint: self.checkpoint, durable, epochs, skipped_epochs }
     }
 
     /// Starts the threads that do I/O before the first row.
@@ -235,6 +277,11 @@ impl Driver {
             };
             spawn(&format!("discover {}", driver.id), body, done)?;
             self.waiting_for += 1;
+        }
+        if let Some(writer) = self.writer.take() {
+            let me = self.me.clone();
+            self.persist = Some(crate::persist::start(writer, move |told| drop(me.send(DriverEvent::Persist(told))))?);
+            self.persist_ended = false;
         }
         self.start_committing()
     }
@@ -302,6 +349,10 @@ impl Driver {
                 self.commits_ended = true;
                 return;
             }
+            DriverEvent::Persist(told) => match self.persisted(told) {
+                Some(e) => e,
+                None => return,
+            },
             DriverEvent::Checkpoint => Event::Checkpoint,
             DriverEvent::End(last) => Event::End(last),
             DriverEvent::Cancel => Event::Cancel,
@@ -351,7 +402,7 @@ impl Driver {
                     all.for_each(|i| drop(i.send(Message::Trigger(barrier))));
                 }
                 Action::Complete { barrier, parts } => {
-                    if let Err(e) = self.complete(barrier, &parts) {
+                    if let Err(e) = self.complete(barrier, parts) {
                         let actions = self.coordinator.step(Event::Failed(e), self.clock.now());
                         self.act(actions);
                     }
@@ -364,32 +415,90 @@ impl Driver {
         }
     }
 
-    fn complete(&mut self, barrier: Barrier, parts: &[Part]) -> Result<()> {
+    fn complete(&mut self, barrier: Barrier, parts: Vec<Part>) -> Result<()> {
         self.epochs += 1;
         let epoch = barrier.epoch;
-        let prepared = prepared_by_sink(parts);
         let positions = |p: &Part| {
             let splits = p.splits.iter().map(|(id, s)| (id.clone(), s.position.clone())).collect();
             ReaderPositions { task: p.task, subtask: p.subtask, splits }
         };
         let positions = if barrier.checkpoint { parts.iter().map(positions).collect() } else { vec![] };
-        self.uncommitted.insert(epoch, Uncommitted { positions, parts: prepared.clone() });
-        if barrier.checkpoint && self.keep {
+        let waits = barrier.checkpoint && self.persist.is_some();
+        let stage = if waits { Stage::Waiting } else { Stage::Ready };
+        self.uncommitted.insert(epoch, Uncommitted { positions, parts: prepared_by_sink(&parts), stage });
+        if barrier.checkpoint && (self.keep || waits) {
             let sources = self.sources.iter().map(|s| (s.id.clone(), s.checkpoint())).collect();
-            let (graph, roots, chains) = (self.graph.clone(), &self.roots, &mut self.chains);
-            let mut checkpoint = Checkpoint::assemble(epoch, graph, parts, roots, sources, chains)?;
+            let mut checkpoint = Checkpoint::assemble(epoch, self.graph.clone(), &parts, &self.roots, sources);
             checkpoint.prepared = self.uncommitted.iter().map(|(epoch, u)| (*epoch, u.parts.clone())).collect();
-            self.checkpoint = Some(checkpoint);
+            match &self.persist {
+                Some(persist) => {
+                    let savepoint = barrier.last == Some(Last::Stop);
+                    let snapshots = parts.into_iter().flat_map(Part::into_snapshots).collect();
+                    // A thread that is gone has told why.
+                    let _ = persist.send(Task::Save { checkpoint: Box::new(checkpoint), snapshots, savepoint });
+                }
+                None => {
+                    checkpoint.add_state(&parts, &mut self.chains)?;
+                    self.checkpoint = Some(checkpoint);
+                }
+            }
         }
-        // A committing thread that is gone has sent its error.
-        if let Some(commits) = &self.commits {
-            let _ = commits.send(CommitJob { epoch, parts: prepared });
-        }
+        self.commit();
         Ok(())
+    }
+
+    /// Asks for the commits of all epochs that may be committed.
+    fn commit(&mut self) {
+        let Some(commits) = &self.commits else { return };
+        let open = self.uncommitted.iter_mut().take_while(|(_, u)| u.stage != Stage::Waiting);
+        for (epoch, uncommitted) in open.filter(|(_, u)| u.stage == Stage::Ready) {
+            uncommitted.stage = Stage::Sent;
+            // A committing thread that is gone has sent its error.
+            let _ = commits.send(CommitJob { epoch: *epoch, parts: uncommitted.parts.clone() });
+        }
+    }
+
+    fn persisted(&mut self, told: Told) -> Option<Event> {
+        let event = match &told {
+            Told::Saved { result: Ok(_), .. } => Some(Event::Persisted),
+            Told::Saved { epoch, result: Err(e), .. } => {
+                let id = CheckpointId::of_epoch(*epoch);
+                Some(Event::NotPersisted(e.clone().context(format!("checkpoint {id}"))))
+            }
+            Told::Ended(Err(e)) => Some(Event::Failed(e.clone())),
+            Told::Ended(Ok(())) => None,
+        };
+        self.told(told);
+        event
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Saved { epoch, result: Ok(saved), long_chains } => {
+                self.durable = Some(saved);
+                for uncommitted in self.uncommitted.range_mut(..=epoch).map(|(_, u)| u) {
+                    if uncommitted.stage == Stage::Waiting {
+                        uncommitted.stage = Stage::Ready;
+                    }
+                }
+                for (operator, subtask) in long_chains {
+                    let task = self.tasks_of.get(&operator).and_then(|t| self.inboxes.get(*t));
+                    if let Some(inbox) = task.and_then(|t| t.get(subtask as usize)) {
+                        let _ = inbox.send(Message::RestartChains);
+                    }
+                }
+                self.commit();
+            }
+            Told::Saved { .. } => {}
+            Told::Ended(_) => self.persist_ended = true,
+        }
     }
 
     fn committed(&mut self, epoch: u64) {
         let positions = self.uncommitted.remove(&epoch).map(|u| u.positions).unwrap_or_default();
+        if let Some(persist) = self.persist.as_ref().filter(|_| !positions.is_empty()) {
+            let _ = persist.send(Task::Committed(CheckpointId::of_epoch(epoch)));
+        }
         for ReaderPositions { task, subtask, splits } in positions {
             if let Some(inbox) = self.inboxes.get(task).and_then(|t| t.get(subtask as usize))
                 && !splits.is_empty()

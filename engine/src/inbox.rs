@@ -56,6 +56,8 @@ pub(crate) struct Inbox {
     pub epoch: u64,
     /// The barrier that is being walked, for the operators that ask.
     pub barrier: Option<Barrier>,
+    /// The next snapshot is a full one.
+    pub restart_chains: bool,
     /// What sinks have prepared at this barrier.
     pub prepared: Vec<(usize, Prepared)>,
     wakers: Vec<(WakeTarget, Waker)>,
@@ -88,6 +90,7 @@ impl Inbox {
             completed: VecDeque::new(),
             epoch,
             barrier: None,
+            restart_chains: false,
             prepared: vec![],
             wakers: vec![],
             cancelled: false,
@@ -119,6 +122,7 @@ impl Inbox {
             Message::Assign { splits, no_more } => self.assigned.push_back(Assigned { splits, no_more }),
             Message::CheckpointComplete(positions) => self.completed.push_back(positions),
             Message::Describe(answer) => drop(answer.try_send(self.describe())),
+            Message::RestartChains => self.restart_chains = true,
             Message::Cancel => self.cancelled = true,
         }
         Ok(())

@@ -2,7 +2,7 @@
 //!
 //! [`Job::start`] plans the graph, wires the tasks, starts one thread per task and one for the coordinator (`driver.rs`).
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Saved, Writer};
 use crate::clock::Clock;
 use crate::driver::{Driver, DriverEvent};
 use crate::error::{Error, Result};
@@ -43,6 +43,10 @@ pub struct JobOptions {
     pub checkpoint_interval: Option<Duration>,
     /// Whether checkpoints keep state, so that [`JobHandle::checkpoint`] and a restart are possible.
     pub keep_checkpoints: bool,
+    /// How many checkpoints in a row may fail before the job does.
+    pub tolerated_failures: u32,
+    /// A checkpoint that is not durable after so long has failed.
+    pub checkpoint_timeout: Duration,
     /// Whether every epoch is a checkpoint (tests).
     pub every_epoch_is_a_checkpoint: bool,
     /// Epochs even if no operator emits updates (tests).
@@ -68,11 +72,20 @@ impl Default for JobOptions {
             epoch_max_bytes: 256 << 20,
             checkpoint_interval: None,
             keep_checkpoints: false,
+            tolerated_failures: 3,
+            checkpoint_timeout: Duration::from_secs(600),
             every_epoch_is_a_checkpoint: false,
             force_epochs: false,
             state_bytes: u64::MAX,
             clock: Clock::system(),
         }
+    }
+}
+
+impl JobOptions {
+    /// The number of the first epoch of a run.
+    pub(crate) fn first_epoch(&self, from: Option<&Checkpoint>, writer: Option<&Writer>) -> u64 {
+        writer.map_or_else(|| from.map_or(0, |c| c.epoch) + 1, Writer::first_epoch)
     }
 }
 
@@ -99,6 +112,8 @@ pub struct Outcome {
     pub error: Option<Error>,
     /// The last complete checkpoint, if they are kept.
     pub checkpoint: Option<Checkpoint>,
+    /// The last durable checkpoint of this run, if there is one.
+    pub durable: Option<Saved>,
     /// Barriers that were completed.
     pub epochs: u64,
     /// Epoch triggers that were skipped because too many epochs were open.
@@ -113,12 +128,32 @@ impl Job {
     /// Starts a graph, fresh or from a checkpoint. Looking outside (topics, files) happens after the return; its errors are in
     /// the outcome. Errors here: a plan that cannot be, factories that fail, threads that the system does not give.
     pub fn start(graph: &Graph, options: JobOptions, from: Option<&Checkpoint>) -> Result<JobHandle> {
+        Job::launch(graph, options, from, None)
+    }
+
+    /// The same with checkpoints that outlive the process, every `checkpoint_interval` and at the end. Errors: as [`Job::start`].
+    pub fn start_durable(
+        graph: &Graph,
+        options: JobOptions,
+        from: Option<&Checkpoint>,
+        writer: Writer,
+    ) -> Result<JobHandle> {
+        Job::launch(graph, JobOptions { keep_checkpoints: true, ..options }, from, Some(writer))
+    }
+
+    fn launch(
+        graph: &Graph,
+        options: JobOptions,
+        from: Option<&Checkpoint>,
+        writer: Option<Writer>,
+    ) -> Result<JobHandle> {
         let plan = Plan::new(graph, options.parallelism)?;
         let budget = Budget::new("job", options.state_bytes);
         let (events_tx, events) = crate::inbox::mailbox();
-        let Wired { tasks, sources, inboxes, registry, roots } =
-            wire(graph, &plan, &options, from, &budget, events_tx.clone())?;
-        let driver = Driver::new(graph, &options, from, inboxes.clone(), sources, roots, events, events_tx.clone())?;
+        let first_epoch = options.first_epoch(from, writer.as_ref());
+        let wired = wire(graph, &plan, &options, from, first_epoch, &budget, events_tx.clone())?;
+        let driver = Driver::new(graph, &options, from, writer, &wired, events, events_tx.clone())?;
+        let Wired { tasks, inboxes, registry, .. } = wired;
         let (done, outcome) = bounded(1);
         for mut task in tasks {
             let (name, reports) = (task.name.clone(), events_tx.clone());
@@ -131,6 +166,7 @@ impl Job {
                 ending: Ending::Failed,
                 error: Some(error),
                 checkpoint: None,
+                durable: None,
                 epochs: 0,
                 skipped_epochs: 0,
             };
@@ -201,6 +237,7 @@ impl JobHandle {
                 ending: Ending::Failed,
                 error: Some(Error::internal("the coordinator is gone")),
                 checkpoint: None,
+                durable: None,
                 epochs: 0,
                 skipped_epochs: 0,
             }),

@@ -20,7 +20,7 @@ pub enum Last {
 /// The end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Barrier {
-    /// The number of the epoch that it ends; dense, from 1.
+    /// The number of the epoch that it ends; dense within a run.
     pub epoch: u64,
     /// Whether a snapshot is taken.
     pub checkpoint: bool,
@@ -73,6 +73,8 @@ pub enum Message {
     },
     /// Sources: a checkpoint that covers these positions is complete.
     CheckpointComplete(Vec<(SplitId, Position)>),
+    /// The next snapshot is a full one.
+    RestartChains,
     /// Say what the task's queues and credits look like.
     Describe(Sender<String>),
     /// Drop everything.

@@ -1,5 +1,6 @@
 //! What tasks tell the coordinator.
 
+use crate::checkpoint::writer::Snapshot;
 use crate::error::Error;
 use crate::sink::Prepared;
 use crate::source::SplitId;
@@ -21,6 +22,14 @@ pub(crate) struct Part {
     pub prepared: Vec<(String, Prepared)>,
     /// What changed in the state, by operator id; empty unless the barrier is a checkpoint.
     pub snapshots: Vec<(String, FrozenState)>,
+}
+
+impl Part {
+    /// What its operators froze.
+    pub fn into_snapshots(self) -> impl Iterator<Item = Snapshot> {
+        let subtask = self.subtask;
+        self.snapshots.into_iter().map(move |(operator, frozen)| Snapshot { operator, subtask, frozen })
+    }
 }
 
 /// A message to the coordinator.

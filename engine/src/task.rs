@@ -346,7 +346,11 @@ impl Task {
     fn part(&mut self, walk: &Walk) -> Result<Part> {
         let snapshot = walk.barrier.checkpoint && self.mode.snapshots;
         let mut snapshots = vec![];
+        let restart = snapshot && std::mem::take(&mut self.inbox.restart_chains);
         for node in &mut self.nodes {
+            if restart {
+                node.state.restart_chain();
+            }
             node.metrics.state_bytes.set(i64::try_from(node.state.bytes()).unwrap_or(i64::MAX));
             if snapshot {
                 snapshots.push((node.id.clone(), node.state.freeze()));

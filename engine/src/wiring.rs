@@ -22,7 +22,7 @@ use crate::state::{Budget, StateStore};
 use crate::task::{Task, TaskMode};
 use crate::time::EventTime;
 use crossbeam_channel::{Receiver, Sender};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Tasks that are ready to be started.
@@ -35,6 +35,8 @@ pub(crate) struct Wired {
     pub registry: Registry,
     /// Per task: its root's id.
     pub roots: Vec<String>,
+    /// Index of each task by the ids of its operators.
+    pub tasks_of: BTreeMap<String, usize>,
 }
 
 type Mailbox = (Sender<Message>, Receiver<Message>);
@@ -51,6 +53,7 @@ struct Wiring<'a> {
     plan: &'a Plan,
     options: &'a JobOptions,
     from: Option<&'a Checkpoint>,
+    first_epoch: u64,
     budget: &'a Arc<Budget>,
     reports: Sender<DriverEvent>,
     registry: Registry,
@@ -62,6 +65,7 @@ pub(crate) fn wire(
     plan: &Plan,
     options: &JobOptions,
     from: Option<&Checkpoint>,
+    first_epoch: u64,
     budget: &Arc<Budget>,
     reports: Sender<DriverEvent>,
 ) -> Result<Wired> {
@@ -69,7 +73,7 @@ pub(crate) fn wire(
         plan.tasks.iter().map(|t| (0..t.parallelism).map(|_| mailbox()).collect()).collect();
     let inboxes = mailboxes.iter().map(|t| t.iter().map(|(tx, _)| tx.clone()).collect()).collect();
     let ends = connect(plan, options, &mailboxes);
-    let mut wiring = Wiring { graph, plan, options, from, budget, reports, registry: Registry::default() };
+    let mut wiring = Wiring { graph, plan, options, from, first_epoch, budget, reports, registry: Registry::default() };
     let (mut tasks, mut sources, mut roots) = (vec![], vec![], vec![]);
     for (t, (mailboxes, ends)) in mailboxes.into_iter().zip(ends).enumerate() {
         let root = wiring.root(t)?;
@@ -81,7 +85,10 @@ pub(crate) fn wire(
             tasks.push(wiring.task(t, s as u32, mailbox, ends)?);
         }
     }
-    Ok(Wired { tasks, sources, inboxes, registry: wiring.registry, roots })
+    let node = |n: usize| graph.nodes().get(n).map(|n| n.id.clone());
+    let of = plan.tasks.iter().enumerate().flat_map(|(t, task)| task.nodes.iter().map(move |n| (n.node, t)));
+    let tasks_of = of.filter_map(|(n, t)| Some((node(n)?, t))).collect();
+    Ok(Wired { tasks, sources, inboxes, registry: wiring.registry, roots, tasks_of })
 }
 
 /// Which subtasks of the receiver a sender's subtask reaches.
@@ -144,7 +151,7 @@ impl<'a> Wiring<'a> {
         let name = format!("{}/{s}", plan.label);
         let metrics = Arc::new(TaskMetrics::default());
         self.registry.tasks.push(TaskEntry { name: name.clone(), metrics: metrics.clone() });
-        let epoch = self.from.map_or(0, |c| c.epoch) + 1;
+        let epoch = self.first_epoch;
         let reached = self.from.and_then(|c| c.frontiers.get(&root.id)).copied().unwrap_or(EventTime::MIN);
         let gate = Gate::new(ends.incoming, reached);
         let outputs = Outputs::new(ends.outgoing, self.options.batch_rows, self.options.batch_bytes);

@@ -1,9 +1,26 @@
-//! A job-wide checkpoint in memory: what all tasks said at one barrier, by operator id, so that any parallelism can take it up.
+//! A job-wide checkpoint: what all tasks said at one barrier, by operator id, so that any parallelism can take it up. Here it is
+//! in memory; the modules below make it durable.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`objects`] | the door to storage: create if absent, read, list, delete |
+//! | [`manifest`] | the files' form: records, manifests, names with checksums |
+//! | [`archive`] | reads a checkpoint directory |
+//! | [`writer`] | takes a job over, makes checkpoints durable, sweeps old ones |
 //!
 //! Invariants
 //! - M1 everything in it belongs to the same barrier; nothing refers to subtasks by their number.
 //! - M2 a split that any reader was ever assigned is named, finished or not.
 //! - M3 whatever a sink had prepared up to the barrier, and that is not known to be committed, is in it.
+
+pub mod archive;
+pub mod manifest;
+pub mod objects;
+pub mod writer;
+
+pub use archive::{Archive, Complete};
+pub use manifest::{CheckpointId, Manifest};
+pub use writer::{Saved, Writer};
 
 use crate::error::Result;
 use crate::report::Part;
@@ -16,7 +33,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A source in a checkpoint.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct SourceCheckpoint {
     /// The enumerator's state.
     pub enumerator: Value,
@@ -71,15 +88,14 @@ impl Chains {
 
 impl Checkpoint {
     /// Puts the parts of a barrier together. `roots` names each task's root; `sources` holds each enumerator's state and the
-    /// splits that no reader has now. What sinks prepared is the caller's to add.
+    /// splits that no reader has now. State and what sinks prepared are the caller's to add.
     pub(crate) fn assemble(
         epoch: u64,
         graph: Value,
         parts: &[Part],
         roots: &[String],
         sources: BTreeMap<String, SourceCheckpoint>,
-        chains: &mut Chains,
-    ) -> Result<Checkpoint> {
+    ) -> Checkpoint {
         let mut checkpoint = Checkpoint { epoch, graph, sources, ..Checkpoint::default() };
         for part in parts {
             let Some(root) = roots.get(part.task) else { continue };
@@ -88,12 +104,19 @@ impl Checkpoint {
             if let Some(source) = checkpoint.sources.get_mut(root) {
                 source.splits.extend(part.splits.iter().map(|(id, s)| (id.to_string(), s.clone())));
             }
+        }
+        checkpoint
+    }
+
+    /// Adds the state, as chains that begin with an earlier checkpoint of this run.
+    pub(crate) fn add_state(&mut self, parts: &[Part], chains: &mut Chains) -> Result<()> {
+        for part in parts {
             for (id, frozen) in &part.snapshots {
                 chains.add(id, part.subtask, frozen)?;
             }
         }
-        checkpoint.operators = chains.by_operator();
-        Ok(checkpoint)
+        self.operators = chains.by_operator();
+        Ok(())
     }
 }
 

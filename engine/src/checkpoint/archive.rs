@@ -1,0 +1,129 @@
+//! Reads a checkpoint directory: the sequence of records, manifests, and checkpoints with their state. Used by a restore, by the
+//! writer at its start, and by the command line.
+//!
+//! Invariants
+//! - A1 a listing only says where to begin: the end of the sequence is found by asking for the next name.
+//! - A2 whatever is read is checked against the length and checksum under which it was named.
+
+use super::Checkpoint;
+use super::manifest::{CheckpointId, Entry, FileRef, Manifest, Record, SubtaskFiles};
+use super::objects::Objects;
+use crate::error::{Error, Result};
+use crate::key::KeyGroupRange;
+use crate::state::{Chain, OperatorSnapshot};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// One entry of the sequence, or why it cannot be read.
+#[derive(Debug)]
+pub struct Found {
+    /// Its place.
+    pub sequence: u64,
+    /// What it says.
+    pub record: Result<Record>,
+}
+
+/// A complete checkpoint, as its record names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// The record's place.
+    pub sequence: u64,
+    /// Which checkpoint.
+    pub id: CheckpointId,
+    /// When its record was written, in ms since 1970.
+    pub written_ms: i64,
+    /// What it is made of.
+    pub manifest: FileRef,
+    /// Taken because the job was stopped on request.
+    pub savepoint: bool,
+}
+
+/// A checkpoint directory, to be read.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    objects: Arc<Objects>,
+}
+
+impl Archive {
+    /// The directory at a URL or path. Looks at nothing. Errors: `user` for a scheme that is not known.
+    pub fn at(url: &str) -> Result<Archive> {
+        Ok(Archive { objects: Arc::new(Objects::at(url)?) })
+    }
+
+    /// The storage.
+    pub fn objects(&self) -> &Arc<Objects> {
+        &self.objects
+    }
+
+    /// The whole sequence as far as it was not swept, oldest first. Errors: the storage cannot be read.
+    pub fn sequence(&self) -> Result<Vec<Found>> {
+        let listed = self.objects.list("records")?;
+        let number = |name: &str| name.strip_prefix("records/")?.parse::<u64>().ok();
+        let mut numbers: BTreeSet<u64> = listed.iter().filter_map(|l| number(&l.name)).collect();
+        let mut out = vec![];
+        let mut next = numbers.last().map_or(1, |last| last + 1);
+        while let Some(bytes) = self.objects.get(&Record::name(next))? {
+            out.push(Found { sequence: next, record: Record::from_bytes(next, &bytes) });
+            next += 1;
+        }
+        let mut all = vec![];
+        while let Some(sequence) = numbers.pop_first() {
+            // Swept since it was listed.
+            let Some(bytes) = self.objects.get(&Record::name(sequence))? else { continue };
+            all.push(Found { sequence, record: Record::from_bytes(sequence, &bytes) });
+        }
+        all.extend(out);
+        Ok(all)
+    }
+
+    /// All complete checkpoints, oldest first; damaged records are left out.
+    pub fn checkpoints(&self) -> Result<Vec<Complete>> {
+        Ok(complete(&self.sequence()?))
+    }
+
+    /// A checkpoint's manifest. Errors: `external` if it is missing or damaged.
+    pub fn manifest(&self, checkpoint: &Complete) -> Result<Manifest> {
+        let bytes = checkpoint.manifest.check(self.objects.get(&checkpoint.manifest.path)?)?;
+        let manifest = Manifest::from_bytes(&bytes)?;
+        if manifest.id != checkpoint.id {
+            let text =
+                format!("`{}` is of checkpoint {}, not {}", checkpoint.manifest.path, manifest.id, checkpoint.id);
+            return Err(Error::external(text).with_retry(false));
+        }
+        Ok(manifest)
+    }
+
+    /// A checkpoint with its state. Errors: `external` if anything is missing or damaged.
+    pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
+        let mut checkpoint = manifest.checkpoint()?;
+        for (id, subtasks) in &manifest.operators {
+            let chains = subtasks.iter().map(|s| self.chain(s)).collect::<Result<Vec<_>>>();
+            checkpoint.operators.insert(id.clone(), chains.map_err(|e| e.context(format!("state of `{id}`")))?);
+        }
+        Ok(checkpoint)
+    }
+
+    fn chain(&self, subtask: &SubtaskFiles) -> Result<Chain> {
+        let snapshot = |file: &FileRef| {
+            let bytes = file.check(self.objects.get(&file.path)?)?;
+            Ok(Arc::new(OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?))
+        };
+        subtask.files.iter().map(snapshot).collect()
+    }
+}
+
+/// The checkpoints in a sequence.
+pub(crate) fn complete(sequence: &[Found]) -> Vec<Complete> {
+    let one = |found: &Found| {
+        let record = found.record.as_ref().ok()?;
+        let Entry::Checkpoint { id, manifest, savepoint } = &record.entry else { return None };
+        Some(Complete {
+            sequence: found.sequence,
+            id: *id,
+            written_ms: record.written_ms,
+            manifest: manifest.clone(),
+            savepoint: *savepoint,
+        })
+    };
+    sequence.iter().filter_map(one).collect()
+}

@@ -1,0 +1,253 @@
+//! The one door to checkpoint storage: whole objects under names that are never used twice. Called by the vault.
+//!
+//! Invariants
+//! - B1 an object appears whole or not at all, and once a call returns it survives a power failure.
+//! - B2 nothing is overwritten: of several who create one name, one wins, and the others learn what is there.
+
+use crate::error::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::UNIX_EPOCH;
+
+/// The answer to [`Objects::create`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It is there now, with these bytes.
+    New,
+    /// It was there, with these bytes.
+    Exists(Vec<u8>),
+}
+
+/// An object as listed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Relative to the root, with `/`.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, in ms since 1970; 0 if the storage does not say.
+    pub modified_ms: i64,
+}
+
+/// Objects below a root.
+#[derive(Debug)]
+pub struct Objects {
+    root: PathBuf,
+    url: String,
+    temporaries: AtomicU64,
+}
+
+/// How names of unfinished files begin; they are no objects.
+const TEMPORARY: &str = ".tmp-";
+
+impl Objects {
+    /// The objects at a URL (`file:///folder`) or path. Looks at nothing. Errors: `user` for a scheme that is not known.
+    pub fn at(url: &str) -> Result<Objects> {
+        let path = match url.split_once("://") {
+            None => url,
+            Some(("file", path)) if path.starts_with('/') => path,
+            Some(("file", path)) => {
+                let text = format!("`file://{path}` names a host; write file:///{path}, or a path without `file://`");
+                return Err(Error::user(text));
+            }
+            Some((scheme, _)) => {
+                return Err(Error::user(format!("no storage is called `{scheme}://`; write a path or file:///PATH")));
+            }
+        };
+        if path.is_empty() {
+            return Err(Error::user("an empty path names no folder"));
+        }
+        Ok(Objects { root: PathBuf::from(path), url: url.to_owned(), temporaries: AtomicU64::new(0) })
+    }
+
+    /// The URL as given.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes an object. Errors: `user` where a retry cannot help, `external` otherwise.
+    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        let path = self.root.join(name);
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        create_folders(&folder)?;
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
+        // A process of the same number may have died here.
+        remove(&temporary)?;
+        let written = write(&temporary, bytes).and_then(|()| link(&temporary, &path));
+        let removed = remove(&temporary);
+        let created = written?;
+        removed?;
+        if created == Created::New {
+            sync_folder(&folder)?;
+        }
+        Ok(created)
+    }
+
+    /// Makes an object whose name is this caller's own. Errors: as [`Objects::create`], and `internal` if there is another one.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        match self.create(name, bytes)? {
+            Created::New => Ok(()),
+            // Our own write, whose answer was lost.
+            Created::Exists(found) if found == bytes => Ok(()),
+            Created::Exists(_) => Err(Error::internal(format!("`{name}` exists, with other content"))),
+        }
+    }
+
+    /// The bytes of an object; `None` if there is none.
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.root.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failure("read", &path, &e)),
+        }
+    }
+
+    /// All objects in and under a folder, by name; none if there is no such folder.
+    pub fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut out = vec![];
+        let mut folders = vec![folder.trim_end_matches('/').to_owned()];
+        while let Some(folder) = folders.pop() {
+            let path = self.root.join(&folder);
+            let entries = match fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(failure("look into", &path, &e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| failure("look into", &path, &e))?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let relative = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+                match entry.metadata() {
+                    Ok(meta) if meta.is_dir() => folders.push(relative),
+                    Ok(meta) if !name.starts_with(TEMPORARY) => {
+                        let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+                        let modified_ms = modified.and_then(|d| i64::try_from(d.as_millis()).ok()).unwrap_or(0);
+                        out.push(Listed { name: relative, bytes: meta.len(), modified_ms });
+                    }
+                    // An unfinished file, or one that has gone since the folder was read.
+                    _ => {}
+                }
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// Removes an object; gone before is gone.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        remove(&self.root.join(name))
+    }
+}
+
+fn failure(doing: &str, path: &Path, e: &std::io::Error) -> Error {
+    let text = format!("{doing} `{}`: {e}", path.display());
+    match e.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::IsADirectory => Error::user(text),
+        _ => Error::external(text),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path);
+    let mut file = file.map_err(|e| failure("create", path, &e))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|e| failure("write", path, &e))
+}
+
+/// A link fails where a rename would overwrite.
+fn link(temporary: &Path, path: &Path) -> Result<Created> {
+    match fs::hard_link(temporary, path) {
+        Ok(()) => Ok(Created::New),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            fs::read(path).map(Created::Exists).map_err(|e| failure("read", path, &e))
+        }
+        Err(e) if e.kind() == ErrorKind::Unsupported => {
+            Err(Error::user(format!("create `{}`: this file system has no hard links; use another", path.display())))
+        }
+        Err(e) => Err(failure("create", path, &e)),
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(failure("remove", path, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder and those above it, each entry on the disk.
+fn create_folders(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_folders(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failure("create folder", folder, &e)),
+        _ => {}
+    }
+    folder.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failure("sync folder", folder, &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_who_create_a_name_one_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = Objects::at(folder.path().to_str().unwrap()).unwrap();
+        assert_eq!(objects.create("records/1", b"mine").unwrap(), Created::New);
+        assert_eq!(objects.create("records/1", b"yours").unwrap(), Created::Exists(b"mine".to_vec()));
+        objects.put("records/1", b"mine").unwrap();
+        assert!(objects.put("records/1", b"yours").is_err());
+        assert_eq!(objects.get("records/1").unwrap().as_deref(), Some(&b"mine"[..]));
+        assert_eq!(objects.get("records/2").unwrap(), None);
+        let wins = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for i in 0..8u8 {
+                let (objects, wins) = (&objects, &wins);
+                scope.spawn(move || {
+                    if objects.create("records/2", &[i]).unwrap() == Created::New {
+                        wins.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(wins.load(Ordering::Relaxed), 1);
+        let names: Vec<String> = objects.list("").unwrap().into_iter().map(|l| l.name).collect();
+        assert_eq!(names, ["records/1", "records/2"], "nothing unfinished is left");
+        objects.delete("records/1").unwrap();
+        objects.delete("records/1").unwrap();
+        assert_eq!(objects.list("records").unwrap().len(), 1);
+        assert!(objects.list("nowhere").unwrap().is_empty());
+    }
+
+    #[test]
+    fn urls_that_name_no_storage_are_refused() {
+        for (url, reason) in [
+            ("", "an empty path"),
+            ("file://host/a", "write file:///host/a"),
+            ("ftp://a/b", "no storage is called `ftp://`"),
+        ] {
+            let e = Objects::at(url).unwrap_err();
+            assert!(e.message().contains(reason), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_the_users_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let objects = Objects::at(&format!("file://{}", file.path().display())).unwrap();
+        let e = objects.create("records/1", b"x").unwrap_err();
+        assert_eq!(e.kind(), crate::ErrorKind::User, "{e}");
+    }
+}

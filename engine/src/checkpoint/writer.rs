@@ -1,0 +1,249 @@
+//! Makes checkpoints durable: snapshots, then the manifest, then the record that makes it complete. Runs on a thread of its own;
+//! the driver tells it what was frozen.
+//!
+//! Invariants
+//! - W1 a checkpoint is complete when its record exists, and only then; no commit is issued before.
+//! - W2 whoever finds the name of his next record taken has lost the job, and makes nothing durable any more.
+//! - W3 what a failed attempt froze is kept, and is part of the next one.
+//! - W4 swept is only what no retained manifest names, by the run that owns the job, records first. Records of generations stay.
+
+use super::Checkpoint;
+use super::archive::{Archive, Complete, complete};
+use super::manifest::{CheckpointId, Entry, FORMAT, FileRef, Manifest, Record, SubtaskFiles};
+use super::objects::Created;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::state::FrozenState;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A chain is begun anew when its changes have more than this times the bytes of its full snapshot,
+const CHANGES_PER_FULL: u64 = 1;
+/// or when it has more files than this.
+const CHAIN_FILES: usize = 32;
+/// Checkpoints between two sweeps.
+const SWEEP_EVERY: u32 = 8;
+/// An object that nobody names must be as old as this to be swept.
+const GRACE_MS: i64 = 60_000;
+
+/// What one subtask's state froze to.
+pub struct Snapshot {
+    /// The operator's id.
+    pub operator: String,
+    /// Its subtask.
+    pub subtask: u32,
+    /// Everything, or what changed since the snapshot before.
+    pub frozen: FrozenState,
+}
+
+/// Encoded, and not yet in storage.
+struct Pending {
+    operator: String,
+    subtask: u32,
+    full: bool,
+    bytes: Vec<u8>,
+}
+
+/// What a checkpoint took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Which.
+    pub id: CheckpointId,
+    /// Bytes written for it.
+    pub written_bytes: u64,
+    /// Bytes that a restore of it reads.
+    pub state_bytes: u64,
+}
+
+/// The writing end of a checkpoint directory, for one run of the job.
+pub struct Writer {
+    archive: Archive,
+    clock: Clock,
+    generation: u32,
+    next_sequence: u64,
+    retain: usize,
+    chains: BTreeMap<(String, u32), Vec<(bool, FileRef)>>,
+    pending: Vec<Pending>,
+    /// Complete checkpoints, oldest first.
+    complete: Vec<Complete>,
+    files: u64,
+    since_sweep: u32,
+}
+
+impl Writer {
+    /// Takes the job over: from now on every earlier run fails at its next checkpoint. Errors: what the storage says.
+    pub fn begin(archive: Archive, retain: usize, clock: Clock) -> Result<Writer> {
+        let mut writer = Writer {
+            archive,
+            clock,
+            generation: 0,
+            next_sequence: 1,
+            retain: retain.max(1),
+            chains: BTreeMap::new(),
+            pending: vec![],
+            complete: vec![],
+            files: 0,
+            since_sweep: 0,
+        };
+        loop {
+            let sequence = writer.archive.sequence()?;
+            let known = sequence.iter().filter_map(|f| f.record.as_ref().ok()).map(|r| r.generation).max();
+            // A damaged record may be of a later generation than all that can be read.
+            let damaged = sequence.iter().filter(|f| f.record.is_err()).count() as u32;
+            writer.complete = complete(&sequence);
+            writer.generation = known.unwrap_or(0) + damaged + 1;
+            writer.next_sequence = sequence.last().map_or(1, |f| f.sequence + 1);
+            if failpoint::step("generation.create", || writer.record(Entry::Generation))? {
+                return Ok(writer);
+            }
+        }
+    }
+
+    /// The checkpoints that were complete when the job was taken over and since, oldest first.
+    pub fn checkpoints(&self) -> &[Complete] {
+        &self.complete
+    }
+
+    /// The reading end.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// The number of this run.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The first epoch of this run.
+    pub fn first_epoch(&self) -> u64 {
+        CheckpointId { generation: self.generation, number: 1 }.epoch()
+    }
+
+    /// Makes the next entry of the sequence; false if somebody else has made it.
+    fn record(&mut self, entry: Entry) -> Result<bool> {
+        let written_ms = self.clock.wall_ms();
+        let (sequence, generation) = (self.next_sequence, self.generation);
+        let bytes = Record { format: FORMAT, sequence, generation, written_ms, entry }.to_bytes()?;
+        let mine = match self.archive.objects().create(&Record::name(sequence), &bytes)? {
+            Created::New => true,
+            // Our own, whose answer was lost.
+            Created::Exists(found) => found == bytes,
+        };
+        self.next_sequence += u64::from(mine);
+        Ok(mine)
+    }
+
+    fn fenced(&self) -> Error {
+        let (url, generation) = (self.archive.objects().url(), self.generation);
+        Error::user(format!(
+            "another run has taken over the job in `{url}`; this one, of generation {generation}, ends"
+        ))
+    }
+
+    /// Makes a checkpoint durable. `checkpoint` has everything but the state. Errors: what the storage says; the checkpoint has then
+    /// failed, and the job can go on.
+    pub fn save(&mut self, checkpoint: &Checkpoint, snapshots: Vec<Snapshot>, savepoint: bool) -> Result<Saved> {
+        let id = CheckpointId::of_epoch(checkpoint.epoch);
+        for Snapshot { operator, subtask, frozen } in snapshots {
+            let snapshot = frozen.encode()?;
+            if snapshot.containers.is_empty() || !snapshot.full && snapshot.num_rows() == 0 {
+                continue;
+            }
+            let (full, bytes) = (snapshot.full, snapshot.to_bytes()?);
+            if full {
+                self.pending.retain(|p| (&p.operator, p.subtask) != (&operator, subtask));
+            }
+            self.pending.push(Pending { operator, subtask, full, bytes });
+        }
+        let mut written_bytes = 0;
+        while let Some(next) = self.pending.first() {
+            let file = FileRef::new(format!("snapshots/{id}/{}", self.files), &next.bytes);
+            failpoint::step("snapshot.put", || self.archive.objects().put(&file.path, &next.bytes))?;
+            self.files += 1;
+            written_bytes += file.bytes;
+            let Pending { operator, subtask, full, .. } = self.pending.remove(0);
+            let chain = self.chains.entry((operator, subtask)).or_default();
+            if full {
+                chain.clear();
+            }
+            chain.push((full, file));
+        }
+        let mut manifest = Manifest::new(checkpoint, self.clock.wall_ms(), savepoint);
+        for ((operator, _), chain) in &self.chains {
+            let files = chain.iter().map(|(_, file)| file.clone()).collect();
+            manifest.operators.entry(operator.clone()).or_default().push(SubtaskFiles { files });
+        }
+        let bytes = manifest.to_bytes()?;
+        let file = FileRef::new(format!("manifests/{id}"), &bytes);
+        failpoint::step("manifest.put", || self.archive.objects().put(&file.path, &bytes))?;
+        let entry = Entry::Checkpoint { id, manifest: file.clone(), savepoint };
+        if !failpoint::step("record.create", || self.record(entry))? {
+            return Err(self.fenced());
+        }
+        let (sequence, written_ms) = (self.next_sequence - 1, self.clock.wall_ms());
+        self.complete.push(Complete { sequence, id, written_ms, manifest: file, savepoint });
+        Ok(Saved { id, written_bytes, state_bytes: manifest.state_bytes() })
+    }
+
+    /// The subtasks whose chain should begin anew with the next snapshot.
+    pub fn long_chains(&self) -> impl Iterator<Item = (&str, u32)> {
+        let long = |chain: &[(bool, FileRef)]| {
+            let bytes = |wanted: bool| chain.iter().filter(|(f, _)| *f == wanted).map(|(_, f)| f.bytes).sum::<u64>();
+            chain.len() > CHAIN_FILES || bytes(false) > CHANGES_PER_FULL * bytes(true)
+        };
+        self.chains.iter().filter(move |(_, chain)| long(chain)).map(|((id, subtask), _)| (id.as_str(), *subtask))
+    }
+
+    /// Notes that all sinks have committed a checkpoint.
+    pub fn committed(&mut self, id: CheckpointId) -> Result<()> {
+        failpoint::step("marker.put", || self.archive.objects().put(&format!("markers/{id}"), b"{}"))
+    }
+
+    /// Removes what no retained checkpoint needs, from time to time. Errors: what the storage says; nothing is lost by them.
+    pub fn sweep(&mut self) -> Result<()> {
+        self.since_sweep += 1;
+        if self.since_sweep < SWEEP_EVERY {
+            return Ok(());
+        }
+        self.since_sweep = 0;
+        self.sweep_now(GRACE_MS)
+    }
+
+    fn sweep_now(&mut self, grace_ms: i64) -> Result<()> {
+        let objects = self.archive.objects().clone();
+        if objects.get(&Record::name(self.next_sequence))?.is_some() {
+            return Ok(());
+        }
+        let periodic: Vec<usize> = (0..self.complete.len()).filter(|i| !self.complete[*i].savepoint).collect();
+        let drop = periodic.len().saturating_sub(self.retain);
+        let dropped: BTreeSet<usize> = periodic.into_iter().take(drop).collect();
+        for i in &dropped {
+            failpoint::step("sweep.record", || objects.delete(&Record::name(self.complete[*i].sequence)))?;
+        }
+        let mut place = 0..;
+        self.complete.retain(|_| place.next().is_none_or(|i| !dropped.contains(&i)));
+        let mut named = BTreeSet::new();
+        for checkpoint in &self.complete {
+            let manifest = self.archive.manifest(checkpoint)?;
+            named.insert(checkpoint.manifest.path.clone());
+            named.insert(format!("markers/{}", checkpoint.id));
+            named.extend(manifest.files().map(|f| f.path.clone()));
+        }
+        let newest = self.complete.last().map(|c| c.id);
+        let old = self.clock.wall_ms() - grace_ms;
+        for folder in ["manifests", "markers", "snapshots"] {
+            for object in objects.list(folder)? {
+                let id = object.name.split('/').nth(1).and_then(|id| id.parse::<CheckpointId>().ok());
+                let passed = id.is_some_and(|id| newest.is_some_and(|newest| id < newest));
+                if passed && object.modified_ms <= old && !named.contains(&object.name) {
+                    failpoint::step("sweep.delete", || objects.delete(&object.name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,219 @@
+//! The writer with real state on a real disk: what is complete, what a failed attempt leaves, who is fenced, what is swept.
+
+use super::*;
+use crate::key::KeyGroupRange;
+use crate::state::KeyedTable;
+use crate::state::{Budget, State, StateStore, TableSpec, ValueColumn};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type};
+use std::fs;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+fn spec() -> TableSpec {
+    TableSpec::new([Arc::new(Field::new("k", DataType::Int64, false))], [ValueColumn::new("v", 0i64)])
+}
+
+/// One operator with one table.
+struct Operator {
+    store: StateStore,
+    table: State<KeyedTable>,
+}
+
+impl Operator {
+    fn new() -> Operator {
+        let mut store = StateStore::new("count", KeyGroupRange::ALL, &Budget::unlimited("test"));
+        let table = store.keyed_table("t", spec()).unwrap();
+        Operator { store, table }
+    }
+
+    fn restored(checkpoint: &Checkpoint) -> Operator {
+        let budget = Budget::unlimited("test");
+        let chains = &checkpoint.operators["count"];
+        let mut store = StateStore::restore("count", KeyGroupRange::ALL, &budget, chains).unwrap();
+        let table = store.keyed_table("t", spec()).unwrap();
+        store.finish_restore().unwrap();
+        Operator { store, table }
+    }
+
+    fn set(&self, keys: std::ops::Range<i64>, value: i64) {
+        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(keys));
+        let (mut hashes, mut rows) = (vec![], vec![]);
+        crate::key::hash_rows(std::slice::from_ref(&keys), keys.len(), &mut hashes).unwrap();
+        let mut table = self.table.lock();
+        table.intern(&[keys], &hashes, &mut rows).unwrap();
+        table.column_mut::<i64>(0).unwrap().update(&rows, |_, v| *v = value);
+    }
+
+    fn sum(&self) -> (usize, i64) {
+        let (table, mut rows) = (self.table.lock(), vec![]);
+        table.scan(&mut Default::default(), usize::MAX, &mut rows);
+        let values = table.values(0, &rows).unwrap();
+        (rows.len(), values.as_primitive::<Int64Type>().values().iter().sum())
+    }
+
+    fn snapshot(&mut self) -> Vec<Snapshot> {
+        vec![Snapshot { operator: "count".into(), subtask: 0, frozen: self.store.freeze() }]
+    }
+}
+
+fn writer(folder: &TempDir, retain: usize) -> Writer {
+    Writer::begin(Archive::at(folder.path().to_str().unwrap()).unwrap(), retain, Clock::system()).unwrap()
+}
+
+fn checkpoint(writer: &Writer, number: u64) -> Checkpoint {
+    Checkpoint { epoch: writer.first_epoch() + number - 1, ..Checkpoint::default() }
+}
+
+fn newest(writer: &Writer) -> (Complete, Operator) {
+    let complete = writer.archive().checkpoints().unwrap().pop().unwrap();
+    let manifest = writer.archive().manifest(&complete).unwrap();
+    (complete, Operator::restored(&writer.archive().load(&manifest).unwrap()))
+}
+
+#[test]
+fn a_chain_of_changes_restores_to_what_was_saved_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 3);
+    assert_eq!((writer.generation(), writer.checkpoints().len()), (1, 0));
+    let mut operator = Operator::new();
+    let mut bytes = vec![];
+    for (number, keys) in [(1, 0..10_000), (2, 5..6), (3, 10_000..10_001), (4, 7..7)] {
+        operator.set(keys, number as i64);
+        let saved = writer.save(&checkpoint(&writer, number), operator.snapshot(), false).unwrap();
+        assert_eq!(saved.id.to_string(), format!("1-{number}"));
+        bytes.push(saved.written_bytes);
+    }
+    assert!(bytes[1] * 20 < bytes[0] && bytes[2] * 20 < bytes[0], "changes only: {bytes:?}");
+    assert_eq!(bytes[3], 0, "nothing changed");
+    let (complete, restored) = newest(&writer);
+    assert_eq!((complete.id.to_string().as_str(), restored.sum()), ("1-4", operator.sum()));
+}
+
+#[test]
+fn what_a_failed_attempt_froze_is_in_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 3);
+    let mut operator = Operator::new();
+    operator.set(0..100, 1);
+    writer.save(&checkpoint(&writer, 1), operator.snapshot(), false).unwrap();
+    for (number, in_the_way) in [(2, "snapshots/1-2"), (4, "manifests/1-4"), (6, "records/00000000000000000005")] {
+        operator.set(number..number + 1, 100);
+        let path = folder.path().join(in_the_way);
+        if in_the_way.starts_with("snap") {
+            fs::write(&path, "x").unwrap()
+        } else {
+            fs::create_dir(&path).unwrap()
+        }
+        assert!(writer.save(&checkpoint(&writer, number as u64), operator.snapshot(), false).is_err(), "{number}");
+        if in_the_way.starts_with("snap") {
+            fs::remove_file(&path).unwrap()
+        } else {
+            fs::remove_dir(&path).unwrap()
+        }
+        operator.set(50 + number..51 + number, 7);
+        writer.save(&checkpoint(&writer, number as u64 + 1), operator.snapshot(), false).unwrap();
+        assert_eq!(newest(&writer).1.sum(), operator.sum(), "{number}");
+    }
+}
+
+#[test]
+fn whoever_slept_through_a_take_over_completes_nothing_even_when_all_else_is_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut old = writer(&folder, 1);
+    let mut operator = Operator::new();
+    operator.set(0..10, 1);
+    old.save(&checkpoint(&old, 1), operator.snapshot(), false).unwrap();
+    let mut new = writer(&folder, 1);
+    assert_eq!((new.generation(), new.checkpoints().len()), (2, 1));
+    let mut other = Operator::new();
+    for number in 1..20 {
+        other.set(0..10, number);
+        new.save(&checkpoint(&new, number as u64), other.snapshot(), false).unwrap();
+        new.sweep_now(-1_000).unwrap();
+    }
+    let e = old.save(&checkpoint(&old, 2), operator.snapshot(), false).unwrap_err();
+    assert!(e.message().contains("another run has taken over"), "{e}");
+    assert!(!e.retry());
+    old.sweep_now(-1_000).unwrap();
+    let (complete, restored) = newest(&new);
+    assert_eq!((complete.id.to_string().as_str(), restored.sum()), ("2-19", other.sum()));
+    let records: Vec<String> = new.archive().objects().list("records").unwrap().into_iter().map(|l| l.name).collect();
+    assert_eq!(records.len(), 3, "both generations and the newest checkpoint: {records:?}");
+}
+
+#[test]
+fn sweeping_leaves_what_retained_checkpoints_and_savepoints_need() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 2);
+    let mut operator = Operator::new();
+    let mut sums = BTreeMap::new();
+    for number in 1..=9u64 {
+        operator.set(0..number as i64, number as i64);
+        sums.insert(number, operator.sum());
+        if number == 7 {
+            operator.store.restart_chain();
+        }
+        writer.save(&checkpoint(&writer, number), operator.snapshot(), number == 3).unwrap();
+        writer.committed(CheckpointId::of_epoch(checkpoint(&writer, number).epoch)).unwrap();
+    }
+    writer.sweep_now(-1_000).unwrap();
+    let left = writer.archive().checkpoints().unwrap();
+    assert_eq!(left.iter().map(|c| c.id.number).collect::<Vec<_>>(), [3, 8, 9]);
+    for complete in &left {
+        let manifest = writer.archive().manifest(complete).unwrap();
+        let restored = Operator::restored(&writer.archive().load(&manifest).unwrap());
+        assert_eq!(restored.sum(), sums[&u64::from(complete.id.number)]);
+    }
+    let count = |folder: &str| writer.archive().objects().list(folder).unwrap().len();
+    // Checkpoint 3 needs the files 1 to 3; 8 and 9 need those from 7 on.
+    assert_eq!((count("manifests"), count("markers"), count("snapshots")), (3, 3, 6));
+}
+
+#[test]
+fn long_chains_are_named_until_they_begin_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 2);
+    let mut operator = Operator::new();
+    for number in 1..=3 {
+        operator.set(0..1000, number as i64);
+        writer.save(&checkpoint(&writer, number), operator.snapshot(), false).unwrap();
+    }
+    assert_eq!(writer.long_chains().collect::<Vec<_>>(), [("count", 0)]);
+    operator.store.restart_chain();
+    writer.save(&checkpoint(&writer, 4), operator.snapshot(), false).unwrap();
+    assert_eq!(writer.long_chains().count(), 0);
+    assert_eq!(newest(&writer).1.sum(), (1000, 3000));
+}
+
+#[test]
+fn damage_to_any_named_file_is_an_error_of_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 2);
+    let mut operator = Operator::new();
+    operator.set(0..100, 1);
+    writer.save(&checkpoint(&writer, 1), operator.snapshot(), false).unwrap();
+    operator.set(0..1, 2);
+    writer.save(&checkpoint(&writer, 2), operator.snapshot(), false).unwrap();
+    let complete = writer.checkpoints().last().unwrap().clone();
+    let load = || writer.archive().manifest(&complete).and_then(|m| writer.archive().load(&m));
+    let manifest = writer.archive().manifest(&complete).unwrap();
+    let names: Vec<String> = manifest.files().map(|f| f.path.clone()).chain([complete.manifest.path.clone()]).collect();
+    assert_eq!(names.len(), 3);
+    for name in names {
+        let path = folder.path().join(&name);
+        let good = fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(97) {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            fs::write(&path, &bad).unwrap();
+            assert!(load().unwrap_err().message().contains("damaged"), "{name} at {at}");
+        }
+        fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(load().unwrap_err().message().contains(&name));
+        fs::remove_file(&path).unwrap();
+        assert!(load().unwrap_err().message().contains("is missing"));
+        fs::write(&path, &good).unwrap();
+        load().unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! The only door to injected faults: tests abort or fail a real process at a step that makes something durable.
+//!
+//! `THALWEG_TEST_FAIL` lists `POINT=ACTION` or `POINT=ACTION@N` (at the Nth time), separated by commas. The actions are
+//! `abort-before`, `abort-after` and `error`. Without the variable a point costs one comparison.
+
+use crate::error::{Error, Result};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// The variable that arms points.
+pub const VARIABLE: &str = "THALWEG_TEST_FAIL";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    AbortBefore,
+    AbortAfter,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Armed {
+    action: Action,
+    /// At which time, from 1.
+    at: u64,
+}
+
+static ARMED: LazyLock<HashMap<String, Armed>> =
+    LazyLock::new(|| std::env::var(VARIABLE).map(|text| parse(&text)).unwrap_or_default());
+static HITS: LazyLock<Mutex<HashMap<String, AtomicU64>>> = LazyLock::new(Mutex::default);
+
+fn parse(text: &str) -> HashMap<String, Armed> {
+    let one = |item: &str| {
+        let (point, action) = item.trim().split_once('=')?;
+        let (action, at) = action.split_once('@').unwrap_or((action, "1"));
+        let action = match action {
+            "abort-before" => Action::AbortBefore,
+            "abort-after" => Action::AbortAfter,
+            "error" => Action::Error,
+            _ => return None,
+        };
+        Some((point.to_owned(), Armed { action, at: at.parse().ok()? }))
+    };
+    text.split(',').filter_map(one).collect()
+}
+
+/// Does `step`, which is called `point`, unless a test wants it to go wrong.
+pub fn step<T>(point: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    if ARMED.is_empty() {
+        return step();
+    }
+    match due(point) {
+        None => step(),
+        Some(Action::AbortBefore) => std::process::abort(),
+        Some(Action::Error) => Err(Error::external(format!("fail point `{point}`"))),
+        Some(Action::AbortAfter) => {
+            let _ = step();
+            std::process::abort()
+        }
+    }
+}
+
+fn due(point: &str) -> Option<Action> {
+    let armed = ARMED.get(point)?;
+    let mut hits = HITS.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = hits.entry(point.to_owned()).or_default().fetch_add(1, Ordering::Relaxed) + 1;
+    (count == armed.at).then_some(armed.action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_armed_by_text_and_silent_without_it() {
+        let armed = parse("record.create=abort-after@3, snapshot.put=error,nonsense,x=explode");
+        assert_eq!(armed.len(), 2);
+        assert_eq!(armed["record.create"], Armed { action: Action::AbortAfter, at: 3 });
+        assert_eq!(armed["snapshot.put"], Armed { action: Action::Error, at: 1 });
+        assert_eq!(step("anything", || Ok(7)).unwrap(), 7);
+    }
+}
