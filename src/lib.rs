@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`session`] | runs SQL in this process: start here |
+//! | [`recovery`] | from where a job starts, and starting it again |
 //! | [`engine`] | graphs, tasks, event time, state: the runtime, which knows no SQL |
 //! | [`operators`] | calculation, windows, aggregates |
 //! | [`connectors`] | Kafka, files, generators, formats |
@@ -12,6 +13,7 @@
 //! | [`settings`] | what can be tuned, resolved from file, environment, SQL and arguments |
 
 mod connect;
+pub mod recovery;
 pub mod session;
 pub mod settings;
 
@@ -20,6 +22,7 @@ pub use thalweg_engine as engine;
 pub use thalweg_operators as operators;
 pub use thalweg_sql as sql;
 
+pub use recovery::{Recovery, Start, Started};
 pub use session::{Error, Session};
 pub use settings::Settings;
 

@@ -2,6 +2,7 @@
 //! embed Thalweg use it.
 
 use crate::connect::{Given, Outside};
+use crate::recovery::Recovery;
 use crate::settings::{Origin, Resolver, SettingError, Settings};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ pub enum Error {
     /// The text is refused.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// A start is refused, with the remedy.
+    #[error("{0}")]
+    Refused(String),
     /// A job failed.
     #[error(transparent)]
     Job(#[from] thalweg_engine::Error),
@@ -73,10 +77,9 @@ impl Session {
         Ok(settings.settings())
     }
 
-    /// Starts a job. Errors of inputs and outputs (no such topic) come with its outcome.
+    /// Starts a job from the beginning; see [`Recovery`] for going on from a checkpoint. Errors of inputs and outputs (no such topic) come with its outcome.
     pub fn start(&self, job: &thalweg_sql::Job) -> Result<JobHandle, Error> {
-        let settings = self.settings(job)?;
-        Ok(thalweg_engine::Job::start(&job.graph, settings.job_options(), None)?)
+        Ok(Recovery::default().start(self, job)?.job)
     }
 
     /// Compiles a text and runs its jobs one after the other to their ends; returns what each has read and written.

@@ -24,6 +24,7 @@ pub mod partition;
 mod persist;
 pub mod plan;
 mod report;
+pub mod restart;
 pub mod rng;
 pub mod sink;
 mod sink_node;

@@ -16,7 +16,11 @@ pub fn spawn<T: Send + 'static>(
     let run = move || {
         let result = match catch_unwind(AssertUnwindSafe(body)) {
             Ok(result) => result.map_err(|e| e.in_task(&label)),
-            Err(panic) => Err(Error::internal(format!("panicked: {}", panic_text(&*panic))).in_task(&label)),
+            Err(panic) => {
+                // What made it panic may be gone at the next attempt.
+                let text = format!("panicked: {}", panic_text(&*panic));
+                Err(Error::internal(text).with_retry(true).in_task(&label))
+            }
         };
         done(result);
     };

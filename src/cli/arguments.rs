@@ -63,6 +63,12 @@ pub(crate) struct ProgramArguments {
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) program: ProgramArguments,
+    /// Go on from a checkpoint in checkpoint.dir: auto (the newest, or afresh), latest, an id such as 3-17, or the path of a savepoint
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) from: Option<thalweg::Start>,
+    /// Go on even if the checkpoint holds state that the file has no place for
+    #[arg(long)]
+    pub(crate) allow_dropped_state: bool,
     /// Print rows, progress, summary and errors as one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,13 +5,14 @@ use crate::cli::console::{Console, ERASE, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::inputs::{self, Input};
 use crate::cli::print;
-use crate::cli::watch::{End, Watch};
+use crate::cli::watch::{End, Failed, Watch};
 use serde_json::{Map, Value};
 use std::io::IsTerminal;
-use thalweg::Session;
 use thalweg::connectors::terminal::{RowFormat, Terminal};
 use thalweg::engine::graph::NodeKind;
+use thalweg::engine::restart::RestartPolicy;
 use thalweg::sql::{Answer, Item, Job, Program, SqlError};
+use thalweg::{Recovery, Session};
 
 /// Compiles and runs.
 pub(crate) fn run(arguments: &RunArguments, console: &mut Console) -> Result<Exit, Failure> {
@@ -20,6 +21,7 @@ pub(crate) fn run(arguments: &RunArguments, console: &mut Console) -> Result<Exi
     let terminal = Terminal::stdout(format, if same_screen { ERASE } else { "" });
     let (session, program, name) = compile(&arguments.program, &terminal)?;
     check_startable(&program, &name)?;
+    check_durable(&session, &program, &name)?;
     let mut watch = Watch::new(console)?;
     for item in &program.items {
         let job = match item {
@@ -29,15 +31,48 @@ pub(crate) fn run(arguments: &RunArguments, console: &mut Console) -> Result<Exi
                 continue;
             }
         };
-        let refused = |e: thalweg::settings::SettingError| Failure::refused(e.to_string());
-        watch.show_every(session.settings(job).map_err(refused)?.progress_interval);
-        let handle = session.start(job).map_err(|e| Failure::failed(e.to_string()))?;
-        match watch.until_end(&handle, || terminal.closed())? {
+        match run_job(arguments, &session, job, &mut watch, &terminal)? {
             End::Finished => {}
             end => return Ok(end.exit()),
         }
     }
     Ok(Exit::Done)
+}
+
+/// Runs one job to its end, with as many attempts as it takes.
+fn run_job(
+    arguments: &RunArguments,
+    session: &Session,
+    job: &Job,
+    watch: &mut Watch<'_>,
+    terminal: &Terminal,
+) -> Result<End, Failure> {
+    let settings = session.settings(job).map_err(|e| Failure::refused(e.to_string()))?;
+    watch.show_every(settings.progress_interval);
+    let mut recovery = Recovery::new(arguments.from.clone().unwrap_or_default(), arguments.allow_dropped_state);
+    let mut policy = RestartPolicy::new(settings.backoff());
+    let mut restarts = 0;
+    loop {
+        let failed = match recovery.start(session, job) {
+            Ok(started) => {
+                watch.started(&started, restarts);
+                match watch.until_end(&started.job, || terminal.closed()) {
+                    Ok(end) => return Ok(end),
+                    Err(failed) => failed,
+                }
+            }
+            // What an attempt after the first meets may pass, as what ended the one before.
+            Err(thalweg::Error::Job(error)) if restarts > 0 => Failed { error, progress: false },
+            Err(thalweg::Error::Job(error)) => return Err(Failure::failed(error.to_string())),
+            Err(e) => return Err(Failure::refused(e.to_string())),
+        };
+        let wait = settings.checkpoint_dir.as_ref().and_then(|_| policy.next(&failed.error, failed.progress));
+        let Some(wait) = wait else { return Err(Failure::failed(failed.error.to_string())) };
+        restarts += 1;
+        if let Some(end) = watch.pause(&failed.error, wait, || terminal.closed()) {
+            return Ok(end);
+        }
+    }
 }
 
 /// Compiles and shows.
@@ -95,6 +130,16 @@ fn check_startable(program: &Program, name: &str) -> Result<(), Failure> {
             Err(Failure::refused(format!("{name}{place}: {reason}; {remedy}")))
         }
     }
+}
+
+/// A folder of checkpoints is for one job.
+fn check_durable(session: &Session, program: &Program, name: &str) -> Result<(), Failure> {
+    let keeps = |job: &&Job| session.settings(job).is_ok_and(|s| s.checkpoint_dir.is_some());
+    let Some(job) = program.jobs().filter(keeps).nth(1) else { return Ok(()) };
+    let place = job.position.map_or_else(String::new, |p| format!(":{}:{}", p.line, p.column));
+    let reason = "this is a second job, and a checkpoint.dir is for one";
+    let remedy = "put both between EXECUTE STATEMENT SET BEGIN and END, or into two files";
+    Err(Failure::refused(format!("{name}{place}: {reason}; {remedy}")))
 }
 
 fn is_endless(job: &Job) -> bool {

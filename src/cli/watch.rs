@@ -13,6 +13,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::time::Duration;
+use thalweg::Started;
 use thalweg::engine::clock::Clock;
 use thalweg::engine::error::Error;
 use thalweg::engine::job::{Ending, JobHandle, Outcome};
@@ -56,6 +57,13 @@ impl End {
     }
 }
 
+/// Why an attempt ended.
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// It has completed a checkpoint.
+    pub(crate) progress: bool,
+}
+
 /// The wish of the user, which only ever grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wish {
@@ -91,8 +99,45 @@ impl<'a> Watch<'a> {
         self.progress_interval = interval.map(|i| i.saturating_mul(every));
     }
 
+    /// Says from where a job goes on.
+    pub(crate) fn started(&mut self, started: &Started, restarts: u32) {
+        for note in &started.notes {
+            self.say(note);
+        }
+        if let Some(from) = started.from {
+            let text = format!("goes on from checkpoint {from}");
+            let json = json!({ "type": "restored", "checkpoint": from.to_string(), "restarts": restarts });
+            self.console.message(&text, || json);
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.console.message(text, || json!({ "type": "message", "message": text }));
+    }
+
+    /// Says that a job has failed, and waits before it is started again; an end if its owner does not want that.
+    pub(crate) fn pause(&mut self, error: &Error, wait: Duration, closed: impl Fn() -> bool) -> Option<End> {
+        let text = format!("failed: {error}; starts again in {wait:?}");
+        let wait_ms = wait.as_millis() as u64;
+        self.console.message(&text, || json!({ "type": "restart", "error": error.to_string(), "wait_ms": wait_ms }));
+        // The door to waiting is a queue that nobody fills.
+        let (_filler, quiet) = std::sync::mpsc::channel::<()>();
+        let until = self.clock.now() + wait;
+        while self.clock.now() < until {
+            let _ = quiet.recv_timeout(until.saturating_sub(self.clock.now()).min(LOOK));
+            if closed() {
+                return Some(End::Closed);
+            }
+            if self.signals.pending().next().is_some() {
+                self.say("cancelled while it waited to start again");
+                return Some(End::Cancelled);
+            }
+        }
+        None
+    }
+
     /// Waits for the end of a job. `closed` says whether nobody reads standard output any more.
-    pub(crate) fn until_end(&mut self, job: &JobHandle, closed: impl Fn() -> bool) -> Result<End, Failure> {
+    pub(crate) fn until_end(&mut self, job: &JobHandle, closed: impl Fn() -> bool) -> Result<End, Failed> {
         let start = self.clock.now();
         let mut progress = Progress::default();
         let mut notices = Notices::default();
@@ -170,7 +215,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn sum_up(&mut self, job: &JobHandle, elapsed: Duration, outcome: Outcome, closed: bool) -> Result<End, Failure> {
+    fn sum_up(&mut self, job: &JobHandle, elapsed: Duration, outcome: Outcome, closed: bool) -> Result<End, Failed> {
         let end = match outcome.ending {
             // A sink may fail when its reader has gone; that is how a quiet end looks from inside.
             Ending::Failed | Ending::Cancelled if closed => Some(End::Closed),
@@ -187,9 +232,13 @@ impl<'a> Watch<'a> {
             let line = summary_line(how, elapsed, &totals);
             self.console.message(&line, || summary_json(how, elapsed, &totals));
         }
+        if let (Some(End::Stopped), Some(saved)) = (end, &outcome.durable) {
+            let text = format!("savepoint {}; go on from it with --from {0}", saved.id);
+            self.console.message(&text, || json!({ "type": "savepoint", "checkpoint": saved.id.to_string() }));
+        }
         end.ok_or_else(|| {
             let error = outcome.error.unwrap_or_else(|| Error::internal("the job failed without a reason"));
-            Failure::failed(error.to_string())
+            Failed { error, progress: outcome.durable.is_some() }
         })
     }
 }

@@ -18,6 +18,7 @@ pub use resolve::{Origin, Resolver, SettingError};
 
 use std::time::Duration;
 use thalweg_engine::job::JobOptions;
+use thalweg_engine::restart::Backoff;
 use value::Kind;
 
 /// The documented defaults, as the program was built with them.
@@ -48,6 +49,20 @@ pub struct Settings {
     pub epoch_max_bytes: u64,
     /// How often the job is cut; `None` = only at the end.
     pub checkpoint_interval: Option<Duration>,
+    /// Where checkpoints are kept; `None` = they are not.
+    pub checkpoint_dir: Option<String>,
+    /// How many complete checkpoints are kept.
+    pub checkpoint_retained: usize,
+    /// How long a checkpoint may take.
+    pub checkpoint_timeout: Duration,
+    /// How many checkpoints in a row may fail.
+    pub checkpoint_tolerated_failures: u32,
+    /// How often in a row a failed job starts again without completing a checkpoint.
+    pub restart_attempts: u32,
+    /// How long it waits before the first of them.
+    pub restart_delay: Duration,
+    /// How long it waits at most.
+    pub restart_max_delay: Duration,
     /// Whether numbers with a point are decimals.
     pub sql_decimal_literals: bool,
     /// How often progress is shown; `None` = never.
@@ -105,6 +120,25 @@ pub(crate) const SPECS: &[Spec] = &[
         name: "checkpoint.interval",
         kind: Kind::TimeOrOff { min: Duration::from_millis(10), max: DAY, set: |s, v| s.checkpoint_interval = v },
     },
+    Spec { name: "checkpoint.dir", kind: Kind::PathOrOff { set: |s, v| s.checkpoint_dir = v } },
+    Spec {
+        name: "checkpoint.retained",
+        kind: Kind::Count { min: 1, max: 1000, set: |s, v| s.checkpoint_retained = v as usize },
+    },
+    Spec {
+        name: "checkpoint.timeout",
+        kind: Kind::Time { min: Duration::from_millis(10), max: DAY, set: |s, v| s.checkpoint_timeout = v },
+    },
+    Spec {
+        name: "checkpoint.tolerated-failures",
+        kind: Kind::Count { min: 0, max: 1_000_000, set: |s, v| s.checkpoint_tolerated_failures = v as u32 },
+    },
+    Spec {
+        name: "restart.attempts",
+        kind: Kind::Count { min: 0, max: 1_000_000, set: |s, v| s.restart_attempts = v as u32 },
+    },
+    Spec { name: "restart.delay", kind: Kind::Time { min: MS, max: HOUR, set: |s, v| s.restart_delay = v } },
+    Spec { name: "restart.max-delay", kind: Kind::Time { min: MS, max: HOUR, set: |s, v| s.restart_max_delay = v } },
     Spec { name: "sql.decimal-literals", kind: Kind::Switch { set: |s, v| s.sql_decimal_literals = v } },
     Spec {
         name: "progress.interval",
@@ -132,8 +166,16 @@ impl Settings {
             epoch_max_in_flight: self.epoch_max_in_flight,
             epoch_max_bytes: self.epoch_max_bytes,
             checkpoint_interval: self.checkpoint_interval,
+            checkpoint_timeout: self.checkpoint_timeout,
+            tolerated_failures: self.checkpoint_tolerated_failures,
             ..JobOptions::default()
         }
+    }
+
+    /// When a failed job starts again.
+    pub fn backoff(&self) -> Backoff {
+        let Settings { restart_delay, restart_max_delay, restart_attempts, .. } = *self;
+        Backoff { first: restart_delay, most: restart_max_delay.max(restart_delay), attempts: restart_attempts }
     }
 
     /// What the resolver starts from, before the file of defaults has set every field.
@@ -150,6 +192,13 @@ impl Settings {
             epoch_max_in_flight: 1,
             epoch_max_bytes: 0,
             checkpoint_interval: None,
+            checkpoint_dir: None,
+            checkpoint_retained: 1,
+            checkpoint_timeout: Duration::ZERO,
+            checkpoint_tolerated_failures: 0,
+            restart_attempts: 0,
+            restart_delay: Duration::ZERO,
+            restart_max_delay: Duration::ZERO,
             sql_decimal_literals: false,
             progress_interval: None,
         }

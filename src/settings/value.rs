@@ -2,6 +2,7 @@
 
 use super::Settings;
 use std::time::Duration;
+use thalweg_engine::checkpoint::objects::Objects;
 
 /// What the values of a setting are, and where they go.
 #[derive(Clone, Copy)]
@@ -16,6 +17,8 @@ pub(crate) enum Kind {
     Time { min: Duration, max: Duration, set: fn(&mut Settings, Duration) },
     /// A time with a unit, or `off`.
     TimeOrOff { min: Duration, max: Duration, set: fn(&mut Settings, Option<Duration>) },
+    /// A URL or path, or `off`.
+    PathOrOff { set: fn(&mut Settings, Option<String>) },
     /// `true` or `false`.
     Switch { set: fn(&mut Settings, bool) },
 }
@@ -48,6 +51,10 @@ impl Kind {
                 Some(())
             }
             Kind::TimeOrOff { min, max, set } => time(text, min, max).map(|v| set(settings, Some(v))),
+            Kind::PathOrOff { set } => {
+                let known = off || Objects::at(text).is_ok();
+                known.then(|| set(settings, (!off).then(|| text.to_owned())))
+            }
             Kind::Switch { set } => text.parse().ok().map(|v| set(settings, v)),
         };
         value.ok_or_else(|| self.expected())
@@ -67,6 +74,7 @@ impl Kind {
             Kind::TimeOrOff { min, max, .. } => {
                 format!("a time from {} to {}, such as `100 ms`, or `off`", shown_time(min), shown_time(max))
             }
+            Kind::PathOrOff { .. } => "a path or file:///PATH, or `off`".into(),
             Kind::Switch { .. } => "`true` or `false`".into(),
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::failpoint;
 use thalweg_engine::metrics::NodeMetrics;
 
 /// The most files that one table may have; more would not fit into the enumerator's memory.
@@ -167,7 +168,7 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
 
 /// Brings a finished file to the disk.
 pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
-    file.sync_all().map_err(|e| failure("sync", path, &e))
+    failpoint::step("file.close", || file.sync_all().map_err(|e| failure("sync", path, &e)))
 }
 
 fn sync_folder(path: &Path) -> Result<()> {
@@ -177,6 +178,10 @@ fn sync_folder(path: &Path) -> Result<()> {
 
 /// Shows a hidden file under its name. Idempotent: done before is done.
 pub(super) fn publish(hidden: &Path, name: &Path) -> Result<()> {
+    failpoint::step("file.publish", || show(hidden, name))
+}
+
+fn show(hidden: &Path, name: &Path) -> Result<()> {
     // A link fails where a rename would overwrite; after a crash between the two, the next call goes on.
     match fs::hard_link(hidden, name) {
         Ok(()) => {}

@@ -3,6 +3,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`adopt`] | fits a checkpoint to a changed graph |
 //! | [`objects`] | the door to storage: create if absent, read, list, delete |
 //! | [`manifest`] | the files' form: records, manifests, names with checksums |
 //! | [`archive`] | reads a checkpoint directory |
@@ -13,6 +14,7 @@
 //! - M2 a split that any reader was ever assigned is named, finished or not.
 //! - M3 whatever a sink had prepared up to the barrier, and that is not known to be committed, is in it.
 
+pub mod adopt;
 pub mod archive;
 pub mod manifest;
 pub mod objects;

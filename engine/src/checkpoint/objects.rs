@@ -108,6 +108,18 @@ impl Objects {
 
     /// All objects in and under a folder, by name; none if there is no such folder.
     pub fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let mut all = self.files(folder)?;
+        all.retain(|l| !is_temporary(&l.name));
+        Ok(all)
+    }
+
+    /// Removes what died half-written before `modified_ms`.
+    pub fn remove_unfinished(&self, modified_ms: i64) -> Result<()> {
+        let old = |l: &Listed| is_temporary(&l.name) && l.modified_ms < modified_ms;
+        self.files("")?.into_iter().filter(old).try_for_each(|l| self.delete(&l.name))
+    }
+
+    fn files(&self, folder: &str) -> Result<Vec<Listed>> {
         let mut out = vec![];
         let mut folders = vec![folder.trim_end_matches('/').to_owned()];
         while let Some(folder) = folders.pop() {
@@ -120,16 +132,16 @@ impl Objects {
             for entry in entries {
                 let entry = entry.map_err(|e| failure("look into", &path, &e))?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let relative = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+                let name = if folder.is_empty() { name } else { format!("{folder}/{name}") };
                 match entry.metadata() {
-                    Ok(meta) if meta.is_dir() => folders.push(relative),
-                    Ok(meta) if !name.starts_with(TEMPORARY) => {
+                    Ok(meta) if meta.is_dir() => folders.push(name),
+                    Ok(meta) => {
                         let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
                         let modified_ms = modified.and_then(|d| i64::try_from(d.as_millis()).ok()).unwrap_or(0);
-                        out.push(Listed { name: relative, bytes: meta.len(), modified_ms });
+                        out.push(Listed { name, bytes: meta.len(), modified_ms });
                     }
-                    // An unfinished file, or one that has gone since the folder was read.
-                    _ => {}
+                    // Gone since the folder was read.
+                    Err(_) => {}
                 }
             }
         }
@@ -141,6 +153,10 @@ impl Objects {
     pub fn delete(&self, name: &str) -> Result<()> {
         remove(&self.root.join(name))
     }
+}
+
+fn is_temporary(name: &str) -> bool {
+    name.rsplit('/').next().is_some_and(|last| last.starts_with(TEMPORARY))
 }
 
 fn failure(doing: &str, path: &Path, e: &std::io::Error) -> Error {
@@ -225,6 +241,12 @@ mod tests {
         assert_eq!(wins.load(Ordering::Relaxed), 1);
         let names: Vec<String> = objects.list("").unwrap().into_iter().map(|l| l.name).collect();
         assert_eq!(names, ["records/1", "records/2"], "nothing unfinished is left");
+        fs::write(folder.path().join("records/.tmp-1-1"), "half").unwrap();
+        assert_eq!(objects.list("").unwrap().len(), 2);
+        objects.remove_unfinished(0).unwrap();
+        assert!(folder.path().join("records/.tmp-1-1").exists());
+        objects.remove_unfinished(i64::MAX).unwrap();
+        assert!(!folder.path().join("records/.tmp-1-1").exists());
         objects.delete("records/1").unwrap();
         objects.delete("records/1").unwrap();
         assert_eq!(objects.list("records").unwrap().len(), 1);

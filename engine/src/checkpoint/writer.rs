@@ -231,6 +231,7 @@ impl Writer {
         }
         let newest = self.complete.last().map(|c| c.id);
         let old = self.clock.wall_ms() - grace_ms;
+        objects.remove_unfinished(old)?;
         for folder in ["manifests", "markers", "snapshots"] {
             for object in objects.list(folder)? {
                 let id = object.name.split('/').nth(1).and_then(|id| id.parse::<CheckpointId>().ok());

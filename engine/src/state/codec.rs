@@ -5,7 +5,7 @@
 //! format u16      little endian, see `snapshot::FORMAT`
 //! header u32      length of the header in bytes, little endian
 //! header JSON     range, full, hash version; per container its name, kind, place in the body and the key groups of each batch
-//! body            per container one Arrow IPC file, which any Arrow reader opens
+//! body            per container one Arrow IPC file with LZ4 buffers, which any Arrow reader opens
 //! ```
 //!
 //! Invariants
@@ -15,8 +15,9 @@
 use super::snapshot::{ContainerKind, ContainerSnapshot, FORMAT, OperatorSnapshot, Piece};
 use crate::error::{Error, Result};
 use crate::key::{HASH_VERSION, KeyGroupRange};
+use arrow::ipc::CompressionType;
 use arrow::ipc::reader::FileReader;
-use arrow::ipc::writer::FileWriter;
+use arrow::ipc::writer::{FileWriter, IpcWriteOptions};
 use std::io::Cursor;
 
 const MAGIC: &[u8; 8] = b"THALWEG\x01";
@@ -41,10 +42,11 @@ impl OperatorSnapshot {
     /// The snapshot as bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
         let mut containers = Vec::with_capacity(self.containers.len());
         for container in &self.containers {
             let start = body.len();
-            let mut writer = FileWriter::try_new(&mut body, &container.schema)?;
+            let mut writer = FileWriter::try_new_with_options(&mut body, &container.schema, options.clone())?;
             container.pieces.iter().try_for_each(|piece| writer.write(&piece.rows))?;
             writer.finish()?;
             drop(writer);

@@ -1,0 +1,276 @@
+//! Checkpoints as users meet them: `kill -9` at any moment, at any durable step, a stalled process, a stop with a savepoint, other
+//! queries over the same folder; and every refusal.
+
+use crate::binary::{Ended, SqlFile, thalweg};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use thalweg_engine::clock::Clock;
+use thalweg_engine::rng::Rng;
+
+/// Bids per auction in windows of a second, from the generator into files; `rate`: rows per second of the wall clock.
+fn job(events: u64, rate: u64) -> SqlFile {
+    let sql = SqlFile::new("");
+    let out = sql.file("out").display().to_string();
+    let text = format!(
+        "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, `dateTime` TIMESTAMP(3)>,
+           ts AS CASE event_type WHEN 2 THEN bid.`dateTime` END, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+         WITH ('connector' = 'nexmark', 'events.num' = '{events}', 'rows-per-second' = '{rate}', 'first-event.rate' = '10000');
+         CREATE TABLE counts (at TIMESTAMP(3), auction BIGINT, bids BIGINT)
+         WITH ('connector' = 'filesystem', 'path' = '{out}', 'format' = 'csv');
+         INSERT INTO counts SELECT window_end, bid.auction, COUNT(*)
+         FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '2' SECOND))
+         WHERE event_type = 2 GROUP BY window_start, window_end, bid.auction;"
+    );
+    std::fs::write(sql.path(), text).unwrap();
+    sql
+}
+
+fn command(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Command {
+    let (path, dir) = (sql.path(), format!("checkpoint.dir={}", sql.file("checkpoints").display()));
+    let parallelism = parallelism.to_string();
+    let always = ["run", &path, "--parallelism", &parallelism, "--set", &dir, "--set", "checkpoint.interval=20ms"];
+    thalweg(&always.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
+fn run(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Ended {
+    Ended::new(command(sql, parallelism, more).output().unwrap())
+}
+
+/// The visible lines of all files, with how often each is there, and the number of hidden files.
+fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
+    let (mut lines, mut hidden) = (BTreeMap::new(), 0);
+    for entry in std::fs::read_dir(sql.file("out")).into_iter().flatten() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            hidden += 1;
+            continue;
+        }
+        for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
+            *lines.entry(line.to_owned()).or_default() += 1;
+        }
+    }
+    (lines, hidden)
+}
+
+/// What a run without any disturbance writes.
+fn undisturbed(events: u64) -> BTreeMap<String, u64> {
+    let sql = job(events, 1_000_000_000);
+    let out = sql.run(&["--parallelism", "2"]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    let (lines, hidden) = output(&sql);
+    assert!(lines.len() > 1000 && hidden == 0, "{} lines", lines.len());
+    lines
+}
+
+fn wait(millis: u64) {
+    let (_filler, quiet) = std::sync::mpsc::channel::<()>();
+    let _ = quiet.recv_timeout(std::time::Duration::from_millis(millis));
+}
+
+/// The newest generation that has completed a checkpoint.
+fn generation(sql: &SqlFile) -> u64 {
+    let names = std::fs::read_dir(sql.file("checkpoints/markers")).into_iter().flatten().flatten();
+    let generation = |e: std::fs::DirEntry| e.file_name().to_str()?.split_once('-')?.0.parse().ok();
+    names.filter_map(generation).max().unwrap_or(0)
+}
+
+/// Waits for a complete checkpoint of this generation or a later one, for twenty seconds at most.
+fn await_checkpoint(sql: &SqlFile, wanted: u64) {
+    let clock = Clock::system();
+    while generation(sql) < wanted {
+        assert!(clock.now().as_secs() < 20, "no checkpoint of generation {wanted}");
+        wait(2);
+    }
+}
+
+fn signal(child: &Child, signal: i32) {
+    // SAFETY: the child has not been waited for, so the number is still its own.
+    assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
+}
+
+#[test]
+fn killed_at_any_moment_and_resumed_at_any_parallelism_every_row_is_there_once() {
+    const EVENTS: u64 = 120_000;
+    let sql = job(EVENTS, 60_000);
+    let mut rng = Rng::new(4);
+    let (mut kills, mut from_checkpoint) = (0, 0);
+    loop {
+        let parallelism = [1, 2, 3, 5][rng.below(4) as usize];
+        let mut child = command(&sql, parallelism, &["--from", "auto"]).spawn().unwrap();
+        if kills < 12 && !rng.percent(25) {
+            await_checkpoint(&sql, generation(&sql) + 1);
+        }
+        wait(rng.below(80));
+        if kills == 12 {
+            let out = Ended::new(child.wait_with_output().unwrap());
+            assert_eq!(out.status, 0, "{}", out.stderr);
+            break;
+        }
+        child.kill().unwrap();
+        let out: Output = child.wait_with_output().unwrap();
+        from_checkpoint += u32::from(String::from_utf8_lossy(&out.stderr).contains("goes on from checkpoint"));
+        kills += 1;
+    }
+    let (lines, hidden) = output(&sql);
+    assert_eq!(lines, undisturbed(EVENTS), "after {kills} kills, {from_checkpoint} restores");
+    assert_eq!(hidden, 0, "no orphans");
+    assert!(from_checkpoint >= 6, "{from_checkpoint} restores");
+}
+
+/// Every durable step that this job takes.
+const STEPS: [&str; 7] =
+    ["generation.create", "snapshot.put", "manifest.put", "record.create", "file.close", "file.publish", "marker.put"];
+
+#[test]
+fn a_crash_or_error_at_any_durable_step_changes_nothing() {
+    const EVENTS: u64 = 30_000;
+    let expected = undisturbed(EVENTS);
+    for step in STEPS {
+        for action in ["abort-before", "abort-after", "error"] {
+            let sql = job(EVENTS, 60_000);
+            let at = match step {
+                "generation.create" => 1,
+                // Few files are written.
+                "file.close" | "file.publish" => 2,
+                _ => 3,
+            };
+            let out = command(&sql, 2, &["--set", "restart.delay=1ms"])
+                .env("THALWEG_TEST_FAIL", format!("{step}={action}@{at}"))
+                .output()
+                .unwrap();
+            let shown = String::from_utf8_lossy(&out.stderr).into_owned();
+            if action == "error" {
+                assert_eq!(out.status.code(), Some(i32::from(step == "generation.create")), "{step}: {shown}");
+            } else {
+                assert_eq!(out.status.code(), None, "{step} {action} was not reached: {shown}");
+            }
+            let out = run(&sql, 3, &["--from", "auto"]);
+            assert_eq!(out.status, 0, "{step} {action}: {}", out.stderr);
+            let (lines, hidden) = output(&sql);
+            assert!(lines == expected, "{step} {action}: {} lines of {}", lines.len(), expected.len());
+            assert_eq!(hidden, 0, "{step} {action}: orphans");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_slept_while_another_took_over_neither_writes_nor_commits() {
+    const EVENTS: u64 = 60_000;
+    let sql = job(EVENTS, 60_000);
+    let sleeper = command(&sql, 2, &["--from", "auto"]).spawn().unwrap();
+    await_checkpoint(&sql, 1);
+    signal(&sleeper, libc::SIGSTOP);
+    let newer = command(&sql, 3, &["--from", "auto"]).spawn().unwrap();
+    await_checkpoint(&sql, 2);
+    signal(&sleeper, libc::SIGCONT);
+    let slept = Ended::new(sleeper.wait_with_output().unwrap());
+    assert_eq!(slept.status, 1, "{}", slept.stderr);
+    assert!(slept.stderr.contains("another run has taken over"), "{}", slept.stderr);
+    let out = Ended::new(newer.wait_with_output().unwrap());
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert_eq!(output(&sql).0, undisturbed(EVENTS));
+}
+
+#[test]
+fn a_stop_leaves_a_savepoint_to_go_on_from() {
+    const EVENTS: u64 = 60_000;
+    let sql = job(EVENTS, 60_000);
+    let child = command(&sql, 2, &[]).spawn().unwrap();
+    await_checkpoint(&sql, 1);
+    signal(&child, libc::SIGINT);
+    let out = Ended::new(child.wait_with_output().unwrap());
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    let (_, rest) = out.stderr.split_once("savepoint ").unwrap();
+    let id = rest.split(';').next().unwrap();
+    let partly = output(&sql).0.len();
+    let out = run(&sql, 1, &["--from", id]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.stderr.contains(&format!("goes on from checkpoint {id}")), "{}", out.stderr);
+    let (lines, _) = output(&sql);
+    assert!(partly < lines.len());
+    assert_eq!(lines, undisturbed(EVENTS));
+}
+
+#[test]
+fn a_failed_attempt_starts_again_by_itself_from_the_last_checkpoint() {
+    let sql = job(30_000, 60_000);
+    let out = command(&sql, 2, &["--set", "restart.delay=5ms", "--json"])
+        .env("THALWEG_TEST_FAIL", "file.publish=error@4")
+        .output()
+        .unwrap();
+    let out = Ended::new(out);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    let restart = &out.messages("restart")[0];
+    assert!(restart["error"].as_str().unwrap().contains("fail point `file.publish`"), "{restart}");
+    assert_eq!(restart["wait_ms"], 5);
+    assert_eq!(out.messages("restored")[0]["restarts"], 1);
+    assert_eq!(output(&sql).0, undisturbed(30_000));
+}
+
+fn replace(sql: &SqlFile, from: &str, to: &str) {
+    let text = std::fs::read_to_string(sql.path()).unwrap();
+    assert!(text.contains(from));
+    std::fs::write(sql.path(), text.replace(from, to)).unwrap();
+}
+
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn starts_that_would_lose_or_repeat_rows_are_refused_with_the_remedy() {
+    let sql = job(20_000, 1_000_000_000);
+    let refused = |more: &[&str], text: &str| {
+        let out = run(&sql, 2, more);
+        assert!(out.status == 2 && out.stderr.contains(text), "{more:?} gives {}: {}", out.status, out.stderr);
+    };
+    refused(&["--from", "latest"], "holds no checkpoint; --from auto starts afresh then");
+    refused(&["--from", "newest"], "none of auto, latest");
+    let out = sql.run(&["--from", "auto"]);
+    assert!(out.status == 2 && out.stderr.contains("add --set checkpoint.dir=PATH"), "{}", out.stderr);
+    let out = run(&sql, 2, &[]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    refused(&[], "go on from it with --from auto");
+    refused(&["--from", "9-9"], "holds no checkpoint 9-9; it has 1-");
+    let records = std::fs::read_dir(sql.file("checkpoints/records")).unwrap().count();
+
+    replace(&sql, "COUNT(*)", "SUM(bid.auction)");
+    refused(&["--from", "auto"], "what this job has no place for: state of window aggregate");
+    replace(&sql, "SUM(bid.auction)", "COUNT(*)");
+    replace(&sql, "TABLE events", "TABLE renamed");
+    refused(&["--from", "auto"], "the checkpoints are of another job");
+    replace(&sql, "TABLE renamed", "TABLE events");
+    let text = std::fs::read_to_string(sql.path()).unwrap();
+    std::fs::write(sql.path(), format!("{text}\nINSERT INTO counts SELECT ts, event_type, 1 FROM events;")).unwrap();
+    refused(&["--from", "auto"], "this is a second job, and a checkpoint.dir is for one");
+    std::fs::write(
+        sql.path(),
+        "CREATE TABLE n (n BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '5'); SELECT n FROM n;",
+    )
+    .unwrap();
+    refused(&["--from", "auto"], "the checkpoints are of another job");
+    std::fs::write(sql.path(), text).unwrap();
+    let after = std::fs::read_dir(sql.file("checkpoints/records")).unwrap().count();
+    assert_eq!(records, after, "whatever is refused takes nothing over");
+
+    let newest = std::fs::read_dir(sql.file("checkpoints/manifests")).unwrap().flatten().max_by_key(|e| {
+        let name = e.file_name().into_string().unwrap();
+        name.split_once('-').unwrap().1.parse::<u64>().unwrap()
+    });
+    damage(&newest.unwrap().path());
+    refused(&["--from", "auto"], "is damaged: its checksum differs");
+}
+
+#[test]
+fn what_a_changed_query_has_no_place_for_is_dropped_only_on_request() {
+    let sql = job(20_000, 1_000_000_000);
+    assert_eq!(run(&sql, 2, &[]).status, 0);
+    replace(&sql, "COUNT(*)", "SUM(bid.auction)");
+    let out = run(&sql, 2, &["--from", "auto", "--allow-dropped-state"]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.stderr.contains("dropped from checkpoint"), "{}", out.stderr);
+}
