@@ -222,10 +222,19 @@ pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     if is_secret(key) { "******" } else { value }
 }
 
-/// The known name that is most like `name`, if one is like it at all.
+/// The known name nearest to `name`, if so few letters have to change (one of three, four in all) that it may have been meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.into_iter().map(|k| (strsim::jaro_winkler(&name.to_ascii_lowercase(), k), k));
-    scored.filter(|(score, _)| *score > 0.75).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, k)| k)
+    let wanted = name.to_lowercase();
+    // Distance is quadratic in length: nobody means a name of a kilobyte.
+    if wanted.len() > 128 {
+        return None;
+    }
+    let allowed = (wanted.chars().count() / 3).clamp(1, 4);
+    let near = |k: &'a str| {
+        let distance = strsim::damerau_levenshtein(&wanted, &k.to_lowercase());
+        (k.len() <= 256 && distance <= allowed).then_some((distance, k))
+    };
+    known.into_iter().filter_map(near).min().map(|(_, k)| k)
 }
 
 fn unknown(owner: &str, key: &str, known: &[OptionSpec]) -> OptionError {

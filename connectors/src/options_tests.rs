@@ -66,6 +66,25 @@ fn unknown_options_suggest_the_nearest() {
 }
 
 #[test]
+fn only_near_names_are_suggested() {
+    let names = ["seed", "path", "rows-per-second", "number-of-rows", "fields.#.min"];
+    for (name, near) in [
+        ("sed", Some("seed")),
+        ("SEED", Some("seed")),
+        ("row-per-seconds", Some("rows-per-second")),
+        ("rows_per_second", Some("rows-per-second")),
+        ("rows", None),
+        ("s", None),
+        ("speed-of-rows", None),
+        ("pa", None),
+        ("", None),
+    ] {
+        assert_eq!(nearest(name, names), near, "{name}");
+    }
+    assert_eq!(nearest(&"p".repeat(100_000), names), None);
+}
+
+#[test]
 fn wrong_values_name_their_option() {
     for (key, value, text) in [
         ("on", "yes", "option `on`: 'yes' is not 'true' or 'false'"),

@@ -8,6 +8,7 @@ use super::source::DecoderFactory;
 use super::table::{FormatRequest, RecordPart};
 use crate::format::csv::{CsvDecoder, CsvEncoder, CsvOptions};
 use crate::format::json::{JsonDecoder, JsonEncoder, JsonEncoderOptions};
+use crate::options::nearest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
@@ -130,9 +131,7 @@ fn set(part: &mut PartOptions, name: &str, bare: &str, value: &str) -> Result<()
         "csv.null-literal" => part.csv.null_literal = Some(value.to_owned()),
         "json.encode.ignore-null-fields" => part.json.ignore_null_fields = flag()?,
         _ => {
-            let score = |o: &&&str| (strsim::jaro_winkler(bare, o) * 1e6) as u64;
-            let hint = FORMAT_OPTIONS.iter().max_by_key(score).filter(|o| score(o) > 850_000);
-            let hint = hint
+            let hint = nearest(bare, FORMAT_OPTIONS.iter().copied())
                 .map_or_else(|| format!("there are {}", FORMAT_OPTIONS.join(", ")), |o| format!("did you mean `{o}`?"));
             return Err(Error::user(format!("unknown option `{name}`; {hint}")));
         }

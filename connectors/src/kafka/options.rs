@@ -4,6 +4,7 @@
 //! without `value.` or `key.` in front) and of the planner (`bad-record*`, `late.*`) are handed back untouched.
 
 use super::properties::ClientProperties;
+use crate::options::nearest;
 use std::collections::BTreeMap;
 use thalweg_engine::error::{Error, Result};
 
@@ -203,10 +204,9 @@ fn known(name: &str) -> Result<()> {
     if TABLE_OPTIONS.contains(&name) {
         return Ok(());
     }
-    let best = TABLE_OPTIONS.iter().map(|o| (strsim::jaro_winkler(name, o), o)).max_by(|a, b| a.0.total_cmp(&b.0));
-    let hint = match best {
-        Some((score, option)) if score > 0.8 => format!("did you mean `{option}`?"),
-        _ => format!("this connector knows {}", TABLE_OPTIONS.join(", ")),
+    let hint = match nearest(name, TABLE_OPTIONS.iter().copied()) {
+        Some(option) => format!("did you mean `{option}`?"),
+        None => format!("this connector knows {}", TABLE_OPTIONS.join(", ")),
     };
     Err(Error::user(format!("unknown option `{name}` of connector `kafka`; {hint}")))
 }

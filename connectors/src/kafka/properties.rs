@@ -8,6 +8,7 @@
 //! - P1 no name outside the list reaches the client library: some of its options load code or open files.
 //! - P2 neither `Debug` nor an error text shows the value of a secret.
 
+use crate::options::nearest;
 use std::collections::BTreeMap;
 use std::fmt;
 use thalweg_engine::error::{Error, Result};
@@ -178,10 +179,9 @@ impl fmt::Debug for ClientProperties {
 }
 
 fn suggestion(name: &str) -> String {
-    let best = CLIENT_OPTIONS.iter().map(|o| (strsim::jaro_winkler(name, o), o)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match best {
-        Some((score, option)) if score > 0.85 => format!("; did you mean `properties.{option}`?"),
-        _ => "; client options are an allow-list, see the connector's documentation".to_owned(),
+    match nearest(name, CLIENT_OPTIONS.iter().copied()) {
+        Some(option) => format!("; did you mean `properties.{option}`?"),
+        None => "; client options are an allow-list, see the connector's documentation".to_owned(),
     }
 }
 
