@@ -1,5 +1,6 @@
-//! Dates, times and timestamps as text, for JSON, CSV and options: the proleptic Gregorian calendar. Years are
-//! read from 0000 to 9999; what lies outside, as the end of a window over the last hour of 9999, is written with a sign: `+10000`.
+//! Dates, times and timestamps as text, for JSON, CSV and options: the proleptic Gregorian calendar. Years have four digits, or,
+//! outside of 0000 to 9999 as the end of a window over the last hour of 9999, a sign and more: `+10000`. What is written can be
+//! read, for every value of every unit.
 //!
 //! Reading takes `yyyy-MM-dd HH:mm[:ss[.f{1,9}]]` with a space or `T` between, and an optional zone `Z`, `+hh`, `+hhmm` or
 //! `+hh:mm`; without a zone the text is UTC. Writing is always `yyyy-MM-dd HH:mm:ss` with the digits of the unit.
@@ -85,7 +86,10 @@ impl Reader<'_> {
     }
 
     fn date(&mut self) -> Option<i64> {
-        let year = self.digits(4)?;
+        let year = match self.rest.first() {
+            Some(b'+' | b'-') => self.signed_year()?,
+            _ => self.digits(4)?,
+        };
         self.eat(b'-').then_some(())?;
         let month = self.digits(2)?;
         self.eat(b'-').then_some(())?;
@@ -98,6 +102,15 @@ impl Reader<'_> {
             _ => return None,
         };
         (1..=last).contains(&day).then(|| days_from_civil(year, month, day))
+    }
+
+    /// Four to twelve digits behind a sign: more than 64 bits of seconds reach.
+    #[cold]
+    fn signed_year(&mut self) -> Option<i64> {
+        let sign = if self.eat(b'-') { -1 } else { i64::from(self.eat(b'+')) };
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (4..=12).contains(&count).then_some(())?;
+        Some(sign * self.digits(count)?)
     }
 
     /// Seconds of the day and nanoseconds of the second.
@@ -183,8 +196,14 @@ pub fn parse_timestamp(text: &[u8], unit: TimeUnit) -> Option<i64> {
         return None;
     }
     let scale = units_per_second(unit);
-    let seconds = days * SECONDS_PER_DAY + seconds - offset;
-    seconds.checked_mul(scale)?.checked_add(nanos / (1_000_000_000 / scale))
+    let fraction = nanos / (1_000_000_000 / scale);
+    let near = days.checked_mul(SECONDS_PER_DAY).and_then(|start| start.checked_add(seconds - offset));
+    if let Some(value) = near.and_then(|s| s.checked_mul(scale)).and_then(|units| units.checked_add(fraction)) {
+        return Some(value);
+    }
+    // At the edges the start of the day or of the second may not fit where the time itself does.
+    let seconds = i128::from(days) * i128::from(SECONDS_PER_DAY) + i128::from(seconds - offset);
+    i64::try_from(seconds * i128::from(scale) + i128::from(fraction)).ok()
 }
 
 fn push_digits(out: &mut Vec<u8>, value: i64, count: usize) {
@@ -302,11 +321,19 @@ mod tests {
             "2026-1-1 00:00:00",
             " 2026-01-01 00:00:00",
             "-026-01-01 00:00:00",
+            "+-2026-01-01 00:00:00",
+            "+1000000000000-01-01 00:00:00",
+            "10000-01-01 00:00:00",
         ] {
             assert_eq!(parse_timestamp(text.as_bytes(), TimeUnit::Millisecond), None, "{text}");
         }
         assert_eq!(parse_date(b"2024-02-29"), Some(19_782));
         assert_eq!(parse_date(b"2023-02-29"), None);
+        for days in [i32::MIN, -719_529, 2_932_897, i32::MAX] {
+            let mut out = Vec::new();
+            write_date(&mut out, days.into());
+            assert_eq!(parse_date(&out), Some(days), "{}", String::from_utf8_lossy(&out));
+        }
         assert_eq!(parse_date(b"2023-02-28 "), None);
         assert_eq!(parse_time(b"23:59:59.5", TimeUnit::Second), Some(86_399));
         assert_eq!(parse_time(b"23:59:59.5", TimeUnit::Nanosecond), Some(86_399_500_000_000));
@@ -337,13 +364,14 @@ mod tests {
             let mut out = Vec::new();
             write_timestamp(&mut out, value, TimeUnit::Millisecond);
             let expected = DateTime::from_timestamp_millis(value).unwrap().format("%Y-%m-%d %H:%M:%S%.3f").to_string();
+            assert_eq!(parse_timestamp(&out, TimeUnit::Millisecond), Some(value));
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
         for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
             for value in [i64::MIN, i64::MAX] {
                 let mut out = Vec::new();
                 write_timestamp(&mut out, value, unit);
-                assert!(out.len() >= 19, "{unit:?} {value}");
+                assert_eq!(parse_timestamp(&out, unit), Some(value), "{unit:?} {}", String::from_utf8_lossy(&out));
             }
         }
     }
