@@ -28,12 +28,20 @@ pub(super) fn parse_bool(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// The largest number of digits that 128 bits hold.
-const MAX_PRECISION: u8 = 38;
+/// Reads a number with fraction or exponent that is whole all the same: `1.0`, `1e3`.
+pub(super) fn parse_whole(text: &[u8]) -> Option<i64> {
+    let (_, whole, fraction, exponent) = split_number(text)?;
+    let zeros = fraction.iter().rev().chain(whole.iter().rev()).take_while(|byte| **byte == b'0').count();
+    let digits = whole.len() + fraction.len() - zeros;
+    // Nothing may be left behind the point.
+    if digits > 0 && digits as i64 > whole.len() as i64 + exponent {
+        return None;
+    }
+    parse_decimal(text, MAX_PRECISION, 0).and_then(|value| i64::try_from(value).ok())
+}
 
-/// Reads a number as a decimal of that precision and scale. Digits beyond the scale are rounded half up (away from zero); a number
-/// that needs more digits than the precision is refused.
-pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+/// Sign, digits before and behind the point, and exponent.
+fn split_number(text: &[u8]) -> Option<(bool, &[u8], &[u8], i64)> {
     let (negative, rest) = match text.split_first()? {
         (b'-', rest) => (true, rest),
         (b'+', rest) => (false, rest),
@@ -47,6 +55,16 @@ pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i12
         Some(at) => (mantissa.get(..at)?, mantissa.get(at + 1..)?),
         None => (mantissa, [].as_slice()),
     };
+    Some((negative, whole, fraction, exponent))
+}
+
+/// The largest number of digits that 128 bits hold.
+const MAX_PRECISION: u8 = 38;
+
+/// Reads a number as a decimal of that precision and scale. Digits beyond the scale are rounded half up (away from zero); a number
+/// that needs more digits than the precision is refused.
+pub(crate) fn parse_decimal(text: &[u8], precision: u8, scale: i8) -> Option<i128> {
+    let (negative, whole, fraction, exponent) = split_number(text)?;
     let digits = || whole.iter().chain(fraction);
     if whole.len() + fraction.len() == 0 || !digits().all(u8::is_ascii_digit) {
         return None;
@@ -204,6 +222,33 @@ mod tests {
         assert_eq!(parse_integer::<i8>(b"128"), None);
         for text in ["", "-", "1e3", "1.0", " 1", "0x1", "1_000", "\u{ff11}"] {
             assert_eq!(parse_integer::<i64>(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_may_have_a_fraction_of_zeros() {
+        for (text, expected) in [
+            ("1.0", Some(1)),
+            ("-1.000", Some(-1)),
+            ("0.0", Some(0)),
+            ("-0.0e-5", Some(0)),
+            ("1e3", Some(1_000)),
+            ("1.5e1", Some(15)),
+            ("1500e-2", Some(15)),
+            ("9223372036854775807.0", Some(i64::MAX)),
+            ("-9223372036854775808.0", Some(i64::MIN)),
+            ("9223372036854775808.0", None),
+            ("1.5", None),
+            ("0.9999999999999999999999999999999999999999", None),
+            ("1.0000000000000000000000000000000000000000000000001", None),
+            ("15e-1", None),
+            ("1e-1", None),
+            ("1e19", None),
+            ("1e999999999999999999", None),
+            ("1.0.0", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_whole(text.as_bytes()), expected, "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! Called by `object` for every value. Strict: what it steps over is checked as well as what it reads. Remembers whether a string
 //! held bytes outside ASCII; only then has the record to be checked as UTF-8, once, at its end.
 
-use crate::format::scan;
+use crate::format::{scalar, scan};
 
 /// How deep values that nobody reads may be nested.
 const MAX_SKIP_DEPTH: u32 = 128;
@@ -372,18 +372,17 @@ impl<'a> Cursor<'a> {
         let fits = count <= 19 && value <= i64::MAX as u64 + u64::from(negative);
         if count == 0 || leading_zero || !fits || matches!(self.peek(), b'.' | b'e' | b'E') {
             self.rest = start;
-            return Err(self.no_integer());
+            return self.odd_integer();
         }
         Ok(if negative { (value as i64).wrapping_neg() } else { value as i64 })
     }
 
+    /// `1.0` and `1e3` are whole numbers, too.
     #[cold]
-    fn no_integer(&mut self) -> Box<Fault> {
+    fn odd_integer(&mut self) -> Read<i64> {
         let start = self.at();
-        match self.number() {
-            Ok(text) => not_a("whole number within 64 bits", text, start),
-            Err(fault) => fault,
-        }
+        let text = self.number()?;
+        scalar::parse_whole(text).ok_or_else(|| not_a("whole number within 64 bits", text, start))
     }
 
     /// Reads a number of the JSON grammar as text.
@@ -603,8 +602,9 @@ mod tests {
             "01",
             "-01",
             "1.5",
-            "1e3",
-            "1E3",
+            "15e-1",
+            "9.3e18",
+            "1e99999999999",
             "9223372036854775808",
             "-9223372036854775809",
             "18446744073709551616",

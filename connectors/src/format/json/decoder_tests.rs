@@ -75,6 +75,8 @@ fn values_of_every_type() {
         (DataType::Int64, "-9223372036854775808", json!(i64::MIN)),
         (DataType::Int64, "\"9223372036854775807\"", json!(i64::MAX)),
         (DataType::Int64, " \t\r\n7 ", json!(7)),
+        (DataType::Int64, "-1.0", json!(-1)),
+        (DataType::Int32, "2.5e3", json!(2500)),
         (DataType::Float64, "1e3", json!(1000.0)),
         (DataType::Float64, "-0.0", json!(-0.0)),
         (DataType::Float64, "\"NaN\"", json!("NaN")),
@@ -117,8 +119,9 @@ fn values_that_do_not_fit_are_bad_records_with_their_field() {
     let timestamp = DataType::Timestamp(TimeUnit::Millisecond, None);
     for (kind, value, expected) in [
         (DataType::Int64, "9223372036854775808", "`9223372036854775808` at byte 16 is no whole number within 64 bits"),
-        (DataType::Int64, "1e3", "`1e3` at byte 16 is no whole number within 64 bits"),
-        (DataType::Int64, "1.0", "is no whole number"),
+        (DataType::Int64, "1.5", "`1.5` at byte 16 is no whole number within 64 bits"),
+        (DataType::Int64, "1e19", "is no whole number"),
+        (DataType::Int8, "128.0", "within 8 bits"),
         (DataType::Int64, "\"1.5\"", "`1.5` at byte 16 is no whole number within 64 bits"),
         (DataType::Int64, "true", "`t` at byte 16 instead of a value"),
         (DataType::Int64, "[1]", "`[` at byte 16"),
@@ -402,6 +405,11 @@ fn expected(value: &Value, kind: &DataType, nullable: bool) -> Option<Value> {
     Some(match (kind, value) {
         (_, Value::Null) => return nullable.then_some(Value::Null),
         (DataType::Int64, Value::Number(number)) if number.is_i64() => value.clone(),
+        // Where a float is exact, it says whether the text is whole.
+        (DataType::Int64, Value::Number(number)) => {
+            let number = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < (1_i64 << 53) as f64)?;
+            json!(number as i64)
+        }
         (DataType::Utf8, Value::String(_)) | (DataType::Boolean, Value::Bool(_)) => value.clone(),
         (DataType::Utf8, other) => json!(other.to_string()),
         // Numbers and booleans may stand in quotes.

@@ -4,7 +4,8 @@
 //! nobody reads is skipped (but checked, so that a record is good or bad whatever is read of it). It expects the keys in the
 //! order of the record before, so that a key costs one comparison.
 //!
-//! What is accepted beyond the obvious, as in Flink: numbers, booleans and times may be given as strings; a STRING column takes
+//! What is accepted beyond the obvious, as in Flink: numbers, booleans and times may be given as strings; `1.0` is a whole number,
+//! `1.5` is none; a STRING column takes
 //! any value, numbers and nested values as their JSON text; of a repeated key the last one counts; a missing field is NULL.
 
 mod cursor;
