@@ -199,7 +199,7 @@ fn hostile_files_are_errors_that_name_them() {
     let long = fault(&number(&at("long.json"), &[JSON, ("source.max-line-bytes", "4kb")]));
     assert!(long.contains("long.json`: line at byte 0 is longer than the limit of 4096 bytes"), "{long}");
     fs::write(at("open.csv"), "\"never closed\n1\n").unwrap();
-    assert!(fault(&number(&at("open.csv"), &[CSV])).contains("a quote that is never closed"));
+    assert!(fault(&number(&at("open.csv"), &[CSV])).contains("a quote is never closed"));
     fs::write(at("head.csv"), "x,y\n1,2\n").unwrap();
     assert!(fault(&number(&at("head.csv"), &[CSV, ("csv.header", "true")])).contains("no field `a`"));
     let typed = table(&at("x.parquet"), vec![column("s", DataType::Int64)], &[], &[PARQUET]);
@@ -311,4 +311,20 @@ fn the_bytes_of_files_are_counted() {
         DataType::Struct(vec![Field::new("x", DataType::Utf8, true), Field::new("y", DataType::Int64, true)].into());
     let (both, _) = bytes("c.parquet", vec![column("s", s), column("a", DataType::Int64)], PARQUET);
     assert!(0 < one && one < both && both < whole, "{one}, {both} of {whole}");
+}
+
+#[test]
+fn an_open_quote_is_one_bad_record_also_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("a.csv"), "1,\"x\ny\"\n2,\"open\n3,z\n4,y\n5,w").unwrap();
+    let columns = || vec![column("a", DataType::Int64), column("b", DataType::Utf8)];
+    let failed = fault(&table(dir.path(), columns(), &[], &[CSV]));
+    assert!(failed.contains("a.csv, byte 8: a quote is never closed"), "{failed}");
+    let spec = table(dir.path(), columns(), &[], &[CSV, ("bad-record", "dead-letter"), ("bad-record.table", "d")]);
+    for (max_rows, restart) in [(1, 1), (2, 1), (100, usize::MAX)] {
+        let seen = read(&source(&spec, all(&spec)), max_rows, restart).unwrap();
+        let rows =
+            ["{\"a\":1,\"b\":\"x\\ny\"}", "{\"a\":3,\"b\":\"z\"}", "{\"a\":4,\"b\":\"y\"}", "{\"a\":5,\"b\":\"w\"}"];
+        assert_eq!((seen.rows.as_slice(), seen.rejected.len()), (rows.map(str::to_owned).as_slice(), 1));
+    }
 }

@@ -1,7 +1,11 @@
 //! Cuts a stream of bytes into records at line ends: JSON lines, and CSV, whose quoted fields may hold line ends themselves.
 //!
 //! Called by file sources with chunks of any size. A line ends at `\n` or `\r\n`; the last one may lack it; empty lines are left
-//! out. Only the unfinished line is kept between chunks, so memory is bounded by the limit and one chunk.
+//! out. Only the unfinished line is kept between chunks, so memory is bounded by the limit, one line and one chunk.
+//!
+//! A quote that is not closed by the end of the stream, or within the limit, ends with its line: that line is a record (a bad one,
+//! as its decoder will find), and the next line begins another. Whether a line is such a record depends on nothing before it, so
+//! that reading may go on at any record.
 
 use super::Record;
 use thalweg_engine::error::{Error, Result};
@@ -26,6 +30,21 @@ enum Place {
     FieldStart,
     Plain,
     Quoted,
+}
+
+impl Place {
+    /// The place after one more byte that is no line end.
+    #[inline]
+    fn behind(self, byte: u8, quote: u8, delimiter: u8) -> Place {
+        match self {
+            // A doubled quote closes and, being next to a field's text, opens again.
+            Place::Quoted if byte == quote => Place::FieldStart,
+            Place::Quoted => Place::Quoted,
+            _ if byte == delimiter => Place::FieldStart,
+            Place::FieldStart if byte == quote => Place::Quoted,
+            _ => Place::Plain,
+        }
+    }
 }
 
 /// Cuts bytes into lines.
@@ -85,17 +104,17 @@ impl LineSplitter {
     /// Takes the end of the stream; gives the last line, if it was not ended.
     ///
     /// # Errors
-    /// `user`, if a quote is still open.
+    /// `user`, if a line is longer than the limit.
     pub fn finish(&mut self) -> Result<impl Iterator<Item = Record<'_>>> {
         self.drop_finished();
-        if self.place == Place::Quoted {
-            let text = format!("record at byte {} has a quote that is never closed", self.position());
-            return Err(Error::user(text));
+        while self.place == Place::Quoted && self.unfinished_line() > self.start {
+            self.close_quote(self.buffer.len());
         }
-        if !self.buffer.is_empty() {
-            self.lines.push((0, self.buffer.len()));
+        if self.start < self.buffer.len() {
+            self.lines.push((self.start, self.buffer.len()));
             self.start = self.buffer.len();
         }
+        self.check_length()?;
         Ok(self.records())
     }
 
@@ -129,23 +148,49 @@ impl LineSplitter {
     fn cut_unquoted(&mut self, quote: u8, delimiter: u8) {
         for at in self.seen..self.buffer.len() {
             let byte = self.buffer.get(at).copied().unwrap_or(0);
-            self.place = match self.place {
-                // A doubled quote closes and, being next to a field's text, opens again.
-                Place::Quoted if byte == quote => Place::FieldStart,
-                Place::Quoted => Place::Quoted,
-                _ if byte == b'\n' => {
+            if byte == b'\n' {
+                if self.place != Place::Quoted {
                     self.end_line(at);
-                    Place::FieldStart
+                    self.place = Place::FieldStart;
                 }
-                _ if byte == delimiter => Place::FieldStart,
-                Place::FieldStart if byte == quote => Place::Quoted,
-                _ => Place::Plain,
-            };
+                while self.place == Place::Quoted && at - self.start > self.max_line_bytes {
+                    self.close_quote(at + 1);
+                }
+            } else {
+                self.place = self.place.behind(byte, quote, delimiter);
+            }
+        }
+    }
+
+    /// Where the last line begins of what is not finished: all of it, unless a quote is open that holds line ends.
+    fn unfinished_line(&self) -> usize {
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        memchr::memrchr(b'\n', rest).map_or(self.start, |newline| self.start + newline + 1)
+    }
+
+    /// Ends the unfinished record, whose quote is still open at `end`, with its first line, and cuts the lines behind it up to one
+    /// whose quote is open at its end: from there on all was seen already, in the same state, and stays unfinished.
+    fn close_quote(&mut self, end: usize) {
+        let Rule::Unquoted { quote, delimiter } = self.rule else { return };
+        let mut is_first = true;
+        loop {
+            let rest = self.buffer.get(self.start..end).unwrap_or_default();
+            let newline = memchr::memchr(b'\n', rest);
+            if !std::mem::take(&mut is_first) {
+                let line = rest.get(..newline.unwrap_or(rest.len())).unwrap_or_default();
+                let place = line.iter().fold(Place::FieldStart, |place, byte| place.behind(*byte, quote, delimiter));
+                self.place = place;
+                if place == Place::Quoted {
+                    return;
+                }
+            }
+            let Some(newline) = newline else { return };
+            self.end_line(self.start + newline);
         }
     }
 
     fn check_length(&self) -> Result<()> {
-        let unfinished = (self.start, self.buffer.len());
+        let unfinished = (self.unfinished_line(), self.buffer.len());
         for (start, end) in self.lines.iter().chain([&unfinished]) {
             if end - start > self.max_line_bytes {
                 let at = self.offset + *start as u64;
@@ -219,8 +264,65 @@ mod tests {
             "line at byte 0 is longer than the limit of 4 bytes; raise `source.max-line-bytes`"
         );
         assert!(split(LineSplitter::new(4, 0), b"1234\n1234", 100).is_ok());
-        let error = split(LineSplitter::quoted(100, 0, b'"', b','), b"a\n\"b\nc\n", 3).unwrap_err();
-        assert_eq!(error.message(), "record at byte 2 has a quote that is never closed");
+        let quoted = |text: &[u8]| split(LineSplitter::quoted(4, 0, b'"', b','), text, 3);
+        for text in [b"\"1\n12345".as_slice(), b"\"1\n12345\n", b"\"12345\n\"", b"\"1\n3456\"\n"] {
+            assert!(quoted(text).is_err(), "{}", text.escape_ascii());
+        }
+    }
+
+    /// Records of a text one by one, each found by looking at all that follows it.
+    fn naive(text: &str, limit: usize) -> Vec<(u64, String)> {
+        let (mut at, mut records) = (0, vec![]);
+        while at < text.len() {
+            let (mut place, mut line_end, mut end) = (Place::FieldStart, text.len(), None);
+            for (i, byte) in text.bytes().enumerate().skip(at) {
+                match byte {
+                    b'\n' if place == Place::Quoted => {
+                        line_end = line_end.min(i);
+                        if i - at > limit {
+                            break;
+                        }
+                    }
+                    b'\n' => {
+                        end = Some(i);
+                        break;
+                    }
+                    byte => place = place.behind(byte, b'"', b','),
+                }
+            }
+            // A closed record may end with the text; an open one ends with its line.
+            let end = end.unwrap_or(if place == Place::Quoted { line_end } else { text.len() });
+            records.push((at as u64, text[at..end].to_owned()));
+            at = end + 1;
+        }
+        records.retain(|(_, record)| !record.is_empty());
+        records
+    }
+
+    #[test]
+    fn an_open_quote_ends_with_its_line_and_the_next_line_is_a_record_again() {
+        let text = "a\n\"b\nc\nd,e\n";
+        let expected = [(0, "a"), (2, "\"b"), (5, "c"), (7, "d,e")].map(|(at, line)| (at, line.to_owned()));
+        assert_eq!(split(LineSplitter::quoted(100, 0, b'"', b','), text.as_bytes(), 3).unwrap(), expected);
+        // Every text of a few pieces: quotes that open and close, in and out of their place.
+        let pieces = ["\"", "x", ",", "\n", "x\",\","];
+        for number in 0..5_usize.pow(6) {
+            let text: String = (0..6).map(|i| pieces[number / 5_usize.pow(i) % 5]).collect();
+            for (limit, chunk) in [(100, 2), (100, 50), (16, 3), (16, 100)] {
+                let (records, naive) =
+                    (split(LineSplitter::quoted(limit, 0, b'"', b','), text.as_bytes(), chunk), naive(&text, limit));
+                let long =
+                    naive.iter().any(|(_, record)| record.len() > limit) || text.lines().any(|l| l.len() > limit);
+                match records {
+                    Ok(records) => assert!(!long && records == naive, "{text:?}, limit {limit}, chunks of {chunk}"),
+                    Err(_) => assert!(long, "{text:?}, limit {limit}, chunks of {chunk}"),
+                }
+            }
+        }
+        // In turn open and closed, from wherever one begins to read: what was seen is not looked at again and again.
+        let text = "x\",\",\n".repeat(50_000);
+        let records = split(LineSplitter::quoted(1 << 20, 0, b'"', b','), text.as_bytes(), 1 << 16).unwrap();
+        assert_eq!(records.len(), 50_000);
     }
 
     #[test]
