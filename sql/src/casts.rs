@@ -10,6 +10,7 @@ use crate::functions::decimal::checked;
 use crate::functions::scalar_functions;
 use crate::marks::Mark;
 use crate::planner::refuse::span_of;
+use crate::wording::written;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ScalarValue};
@@ -41,6 +42,16 @@ pub(crate) fn rewrite_plan(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// The expression with casts as they are computed. Errors: casts that there are not, constants that cannot be cast.
 pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Result<Transformed<Expr>> {
     expr.transform_up(|e| match &e {
+        // Nobody wrote this one: it was added where a condition stands.
+        Expr::Cast(c) if *c.field.data_type() == DataType::Boolean && is_number(&c.expr.get_type(schema)?) => {
+            let reason = format!(
+                "the condition `{}` is {}, not BOOLEAN",
+                written(&c.expr),
+                type_name(&c.expr.get_type(schema)?)
+            );
+            let fault = Fault::invalid(span_of(&c.expr).unwrap_or(Span::empty()), reason);
+            Err(fault.remedy("compare it, for instance with <> 0").into())
+        }
         Expr::Cast(c) => computed(&e, &c.expr, c.field.data_type(), false, Span::empty(), schema),
         Expr::TryCast(c) => computed(&e, &c.expr, c.field.data_type(), true, Span::empty(), schema),
         Expr::BinaryExpr(b) if matches!(b.op, Operator::Plus | Operator::Minus | Operator::Multiply) => {
@@ -90,7 +101,7 @@ fn computed(
         return Ok(Transformed::yes(Expr::ScalarFunction(call)));
     }
     if let Some(remedy) = missing(&from, to) {
-        let shown = fault::written(of);
+        let shown = written(of);
         let reason = format!("`{shown}`: {} cannot be cast to {}", type_name(&from), type_name(to));
         return Err(Fault::invalid(span, reason).remedy(remedy).into());
     }
@@ -107,7 +118,7 @@ fn computed(
 
 /// The difference of two times would be an interval, which no column can be.
 fn difference(e: &BinaryExpr) -> Fault {
-    let (left, right) = (fault::written(&e.left), fault::written(&e.right));
+    let (left, right) = (written(&e.left), written(&e.right));
     let span = span_of(&Expr::BinaryExpr(e.clone())).unwrap_or(Span::empty());
     let fault = Fault::unsupported(span, format!("`{left} - {right}`, the difference of two times,"));
     fault.remedy(format!("write TIMESTAMPDIFF(SECOND, {right}, {left})"))

@@ -7,8 +7,9 @@ use crate::aggregate::AggregateKind;
 use crate::error::{Fault, Result};
 use crate::parser::dialect::TABLE_ARGUMENT;
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, JoinOperator, Query,
-    Select, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    JoinOperator, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins,
+    Value, ValueWithSpan, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::ops::ControlFlow;
@@ -107,7 +108,13 @@ impl Visitor for Check {
         if odd {
             return refuse(at, "this form of SELECT", "write SELECT .. FROM .. WHERE .. GROUP BY .. HAVING ..");
         }
-        check_grouping(&select.group_by, at)
+        if let Some(condition) = &select.selection
+            && let ControlFlow::Break(f) = condition.visit(&mut Aggregates)
+        {
+            let fault = Fault::invalid(f.span(), format!("the aggregate {f} stands in WHERE"));
+            return ControlFlow::Break(fault.remedy("write the condition behind GROUP BY: HAVING .."));
+        }
+        check_grouping(select, at)
     }
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> Flow {
@@ -147,6 +154,14 @@ impl Visitor for Check {
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 refuse(expr.span(), "a subquery inside an expression", "compute it in a view of its own")
             }
+            Expr::Interval(i) if i.leading_field.is_none() => {
+                let fault = Fault::invalid(expr.span(), format!("{expr} has no unit"));
+                ControlFlow::Break(fault.remedy("write INTERVAL '10' SECOND"))
+            }
+            Expr::JsonAccess { .. } => refuse(expr.span(), "`:`", "write JSON_VALUE(s, '$.a'), or row.field"),
+            Expr::BinaryOp { op: BinaryOperator::PGOverlap, .. } => {
+                ControlFlow::Break(Fault::invalid(expr.span(), "`&&` is no operator").remedy("write AND"))
+            }
             Expr::Function(f) => check_function(f),
             _ => ControlFlow::Continue(()),
         }
@@ -163,6 +178,14 @@ fn check_body(body: &SetExpr) -> Flow {
                 (SetOperator::Union, SetQuantifier::All) => {}
                 (SetOperator::Union, _) => return refuse(right.span(), "UNION without ALL", "write UNION ALL"),
                 _ => return refuse(right.span(), "INTERSECT or EXCEPT", "write UNION ALL, or filter with WHERE"),
+            }
+            if let (Some(first), Some(second)) = (body_width(left), body_width(right))
+                && first != second
+            {
+                let reason = format!("UNION ALL of queries with {first} and {second} columns");
+                return ControlFlow::Break(
+                    Fault::invalid(right.span(), reason).remedy("select the same columns in each"),
+                );
             }
             check_body(left)?;
             check_body(right)
@@ -184,8 +207,8 @@ fn check_joins(from: &TableWithJoins) -> Flow {
     refuse(join.relation.span(), what, "read one table per query, or UNION ALL tables of one shape")
 }
 
-fn check_grouping(group_by: &GroupByExpr, at: Span) -> Flow {
-    let GroupByExpr::Expressions(exprs, modifiers) = group_by else {
+fn check_grouping(select: &Select, at: Span) -> Flow {
+    let GroupByExpr::Expressions(exprs, modifiers) = &select.group_by else {
         return refuse(at, "GROUP BY ALL", "list the columns");
     };
     if !modifiers.is_empty() {
@@ -210,8 +233,66 @@ fn check_grouping(group_by: &GroupByExpr, at: Span) -> Flow {
             }
             _ => {}
         }
+        check_group(expr, select)?;
     }
     ControlFlow::Continue(())
+}
+
+/// A group is no aggregate, neither itself nor by the name or place of one in SELECT.
+fn check_group(expr: &Expr, select: &Select) -> Flow {
+    let named = |name: &str| {
+        select.projection.iter().find_map(|item| match item {
+            SelectItem::ExprWithAlias { expr, alias } if alias.value == name => Some(expr),
+            _ => None,
+        })
+    };
+    let aggregate = match expr {
+        Expr::Identifier(ident) => named(&ident.value).and_then(|e| e.visit(&mut Aggregates).break_value()),
+        _ => expr.visit(&mut Aggregates).break_value(),
+    };
+    if let Some(f) = aggregate {
+        let fault = Fault::invalid(expr.span(), format!("the aggregate {f} stands in GROUP BY"));
+        return ControlFlow::Break(fault.remedy("group by columns; filter aggregates with HAVING"));
+    }
+    let Expr::Value(ValueWithSpan { value: Value::Number(place, _), span }) = expr else {
+        return ControlFlow::Continue(());
+    };
+    match (width(select), place.parse::<usize>()) {
+        (Some(width), Ok(n)) if n == 0 || n > width => {
+            let fault = Fault::invalid(*span, format!("GROUP BY {n}: SELECT has {width} columns"));
+            ControlFlow::Break(fault.remedy("name the column"))
+        }
+        _ => ControlFlow::Continue(()),
+    }
+}
+
+/// How many columns a SELECT has, if that can be seen.
+fn width(select: &Select) -> Option<usize> {
+    let plain = |i: &SelectItem| matches!(i, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    select.projection.iter().all(plain).then_some(select.projection.len())
+}
+
+fn body_width(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Select(select) => width(select),
+        SetExpr::SetOperation { left, .. } => body_width(left),
+        SetExpr::Query(query) => body_width(&query.body),
+        _ => None,
+    }
+}
+
+/// Finds an aggregate.
+struct Aggregates;
+
+impl Visitor for Aggregates {
+    type Break = Function;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Function> {
+        match expr {
+            Expr::Function(f) if AggregateKind::of(&f.name.to_string()).is_some() => ControlFlow::Break(f.clone()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
 }
 
 fn is_group_window(f: &Function) -> bool {
@@ -222,13 +303,25 @@ fn check_function(f: &Function) -> Flow {
     if f.name.to_string() == TABLE_ARGUMENT {
         return ControlFlow::Continue(());
     }
-    if f.name.to_string().trim_start_matches(['`', '"']).starts_with('$') {
-        let fault = Fault::invalid(f.name.span(), format!("function `{}` does not exist", f.name));
+    let name = f.name.to_string();
+    let name = name.trim_matches(['`', '"']);
+    if name.starts_with('$') {
+        let fault = Fault::invalid(f.name.span(), format!("function `{name}` does not exist"));
         return ControlFlow::Break(fault.remedy("SHOW FUNCTIONS lists all functions"));
     }
     if let Some(tuple) = tuple_argument(f) {
         let what = format!("{}({tuple})", f.name);
         return refuse(tuple.span(), &what, "name one column, or join them: CONCAT_WS('|', a, b)");
+    }
+    let arguments = match &f.args {
+        FunctionArguments::List(list) => &list.args[..],
+        _ => &[],
+    };
+    let star = arguments.iter().any(|a| matches!(a, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)));
+    if (star || arguments.is_empty()) && AggregateKind::of(name).is_some_and(|k| star != (k == AggregateKind::Count)) {
+        let fault = Fault::invalid(f.name.span(), format!("{name}({}) has no argument", if star { "*" } else { "" }));
+        let write = if name.eq_ignore_ascii_case("count") { "COUNT(*)".into() } else { format!("{name}(x)") };
+        return ControlFlow::Break(fault.remedy(format!("write {write}")));
     }
     if f.over.is_some() {
         return refuse(

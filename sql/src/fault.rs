@@ -7,12 +7,9 @@ use crate::error::{Fault, SqlErrorKind};
 use crate::parser::dialect::StreamDialect;
 use crate::suggest::closest;
 use crate::text::SourceText;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use crate::wording::{plain, reworded, types};
 use datafusion_common::{Column, DataFusionError, SchemaError};
-use datafusion_expr::Expr;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
-use regex::Regex;
-use std::sync::LazyLock;
 use thalweg_engine::error::lower_first;
 
 /// The fault that a DataFusion error is; its place may still be unknown.
@@ -32,6 +29,9 @@ pub(crate) fn of(error: DataFusionError) -> Fault {
         DataFusionError::SchemaError(error, _) => of_schema(*error),
         DataFusionError::NotImplemented(what) => {
             let what = tidy(&what);
+            if let Some(fault) = reworded(&what) {
+                return Fault { kind: SqlErrorKind::Unsupported, ..fault };
+            }
             Fault::new(SqlErrorKind::Unsupported, Span::empty(), what)
                 .remedy("write it in another way, for instance with a view")
         }
@@ -97,30 +97,6 @@ fn unknown_column(field: &Column, valid: &[Column]) -> Fault {
 /// Longest reason taken from DataFusion, in characters: some errors print whole trees.
 const REASON_CHARS: usize = 300;
 
-/// DataFusion writes constants with their Arrow types, and a marked cast as a call; people read `1`, `'x'`, `CAST(a AS INT)`.
-pub(crate) fn plain(text: &str) -> String {
-    static WRITTEN: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-        let all = [
-            (r#"\b(?:(?:Large)?Utf8(?:View)?|Date\d+|Time\w+)\("([^"]*)"[^()]*\)"#, "'$1'"),
-            (r"\b(?:U?Int\d+|Float\d+|Boolean|Utf8)\(([^()]*)\)", "$1"),
-            (r"\$cast( \d+){4}\(", "CAST("),
-            (r"\$try_cast( \d+){4}\(", "TRY_CAST("),
-            (r", ?CAST\(NULL AS ([^()]*(?:\([^()]*\))?)\)\)", " AS $1)"),
-        ];
-        all.into_iter().filter_map(|(regex, to)| Some((Regex::new(regex).ok()?, to))).collect()
-    });
-    WRITTEN.iter().fold(text.to_owned(), |text, (regex, to)| regex.replace_all(&text, *to).into_owned())
-}
-
-/// An expression about as the user wrote it.
-pub(crate) fn written(expr: &Expr) -> String {
-    let bare = expr.clone().transform(|e| match e {
-        Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(c.name)))),
-        other => Ok(Transformed::no(other)),
-    });
-    plain(&bare.map_or_else(|_| expr.to_string(), |e| e.data.to_string()))
-}
-
 /// The message without its prefix, on one line, with a bound.
 fn tidy(message: &str) -> String {
     let mut text = message.trim();
@@ -137,7 +113,7 @@ fn tidy(message: &str) -> String {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
-    let text = plain(text);
+    let text = types(&plain(text));
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     lower_first(&line.trim_end_matches('.').chars().take(REASON_CHARS).collect::<String>())
 }
@@ -152,7 +128,7 @@ fn of_arguments(message: &str) -> Option<Fault> {
 }
 
 fn of_text(message: &str) -> Fault {
-    if let Some(fault) = of_arguments(message) {
+    if let Some(fault) = of_arguments(message).or_else(|| reworded(message)) {
         return fault;
     }
     if let Some((reason, near)) = message.split_once(" Did you mean ") {
@@ -175,6 +151,10 @@ fn of_text(message: &str) -> Fault {
         let fault =
             Fault::invalid(Span::empty(), format!("column `{column}` is neither in GROUP BY nor in an aggregate"));
         return fault.remedy(format!("add it to GROUP BY, or write MAX(`{column}`)"));
+    }
+    // Messages of our functions.
+    if let Some((reason, remedy)) = message.split_once("; ") {
+        return Fault::invalid(Span::empty(), reason).remedy(remedy);
     }
     let remedy = match message {
         m if m.contains("GROUP BY") || m.contains("group by") => "put the column into GROUP BY, or into an aggregate",

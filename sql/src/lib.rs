@@ -35,6 +35,7 @@ pub mod suggest;
 mod tests;
 mod text;
 mod units;
+mod wording;
 
 pub use catalog::{ColumnDef, ColumnOrigin};
 pub use connect::{Connectors, Outcome, Refusal, Settings, TableSpec};

@@ -9,6 +9,7 @@
 //! - MK2 two casts of one expression to one type are equal wherever they stand: GROUP BY and SELECT compare expressions.
 
 use crate::error::{Fault, Result};
+use crate::parser::types::arrow_type;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -48,6 +49,12 @@ impl VisitorMut for Marker {
                     CastKind::Cast | CastKind::DoubleColon => CAST,
                     CastKind::TryCast | CastKind::SafeCast => TRY_CAST,
                 };
+                // A name in the reason is a better place than the cast.
+                if let Err(fault) =
+                    arrow_type(data_type).map_err(|f| if f.reason.contains('`') { f } else { f.at(span) })
+                {
+                    return ControlFlow::Break(fault);
+                }
                 *expr = call(name, span, of.as_ref().clone(), data_type.clone());
             }
             sql::Expr::TypedString(typed) if !is_interval(&typed.data_type) => {

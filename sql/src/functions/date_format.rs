@@ -55,6 +55,7 @@ pub(super) static SPECS: &[Spec] = &[
         required: &[NumberOrText],
         optional: &[super::params::Param::TextOrLong, T],
         returns: Returns::By(|_, _| Ok(ltz_type())),
+        unify: Some(number_or_text),
         check: check_ltz,
         kernel: to_timestamp_ltz,
         ..Spec::DEFAULT
@@ -187,6 +188,21 @@ fn check_ltz(literals: &[Option<&ScalarValue>]) -> Result<()> {
     }
     check_pattern(literals, 1)?;
     check_zone(literals, 2)
+}
+
+/// A number takes a precision, a text takes a pattern.
+fn number_or_text(name: &str, types: &[DataType]) -> Result<Vec<DataType>> {
+    match types {
+        [DataType::Utf8, DataType::Int64, ..] => {
+            plan_err!("function `{name}`: a STRING takes a pattern, not a precision; write CAST(x AS BIGINT)")
+        }
+        [first, DataType::Utf8, ..] if *first != DataType::Utf8 && !first.is_null() => {
+            plan_err!(
+                "function `{name}`: a number takes a precision, not a pattern; write 0 (seconds) or 3 (milliseconds)"
+            )
+        }
+        _ => Ok(types.to_vec()),
+    }
 }
 
 /// A number of seconds or milliseconds, or a text with pattern and zone.

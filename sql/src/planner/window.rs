@@ -12,14 +12,17 @@ use crate::aggregate::AggregateKind;
 use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
 use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
+use crate::wording::written;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion_expr::logical_plan::Aggregate;
-use datafusion_expr::{Expr, lit};
+use datafusion_expr::{Expr, ExprSchemable, lit, when};
 use std::sync::Arc;
 use thalweg_engine::key::hash_text;
+use thalweg_engine::type_name;
+use thalweg_operators::aggregate::value::class_of;
 
 /// The type of window_start and window_end.
 pub(crate) const BOUND: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
@@ -73,6 +76,13 @@ impl Lower<'_> {
             groups.push(match attribute(expr) {
                 Some((place, _)) => Group::Bound(place),
                 None => {
+                    if let Ok(t) = expr.get_type(&schema)
+                        && !is_key(&t)
+                    {
+                        let span = refuse::span_of(expr).unwrap_or(self.span);
+                        let fault = Fault::unsupported(span, format!("grouping by {}", type_name(&t)));
+                        return Err(fault.remedy("group by CAST(x AS STRING), or by what is in it"));
+                    }
                     let over = over_base(&bare(expr), &schema, &input.outputs)?;
                     let at = inputs.place(over, &name_of(expr));
                     Group::Key(keys.iter().position(|k| *k == at).unwrap_or_else(|| {
@@ -221,12 +231,23 @@ impl Lower<'_> {
                 );
             }
         };
+        let argument = match argument.map(|a| ordered(a, kind, distinct, schema)).transpose() {
+            Ok(argument) => argument,
+            Err(data_type) => {
+                let what = format!("{} of {}", kind.name(), type_name(&data_type));
+                return Err(Fault::unsupported(span, what).remedy("pick a field, or CAST(x AS STRING)"));
+            }
+        };
         let counts_rows = |e: &Expr| matches!(e, Expr::Literal(v, _) if !v.is_null());
         let argument = match argument.filter(|a| distinct || kind != AggregateKind::Count || !counts_rows(a)) {
             Some(argument) => Some(inputs.place(over_base(&argument, schema, &input.outputs)?, &name_of(&argument))),
             None => None,
         };
         let filter = match &params.filter {
+            Some(filter) if !matches!(filter.get_type(schema), Ok(DataType::Boolean | DataType::Null)) => {
+                let fault = Fault::invalid(span, format!("the condition `{}` is not BOOLEAN", written(filter)));
+                return Err(fault.remedy("compare it, for instance with <> 0"));
+            }
             Some(filter) => Some(inputs.place(over_base(&bare(filter), schema, &input.outputs)?, "filter")),
             None => None,
         };
@@ -279,6 +300,31 @@ impl Lower<'_> {
         let asked = window.map_or(vec![], |w| w.predicates);
         let predicates = asked.into_iter().map(|p| over_bounds(p, first_bound)).collect::<Result<_>>()?;
         Ok(Pending { base, predicates, outputs, attributes, window: None })
+    }
+}
+
+/// Whether state tables hold keys of a type.
+fn is_key(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().all(|f| is_key(f.data_type())),
+        other => !other.is_nested(),
+    }
+}
+
+/// The argument of an aggregate, in a type that states hold; counting others is counting those that are not NULL.
+fn ordered(
+    argument: Expr,
+    kind: AggregateKind,
+    distinct: bool,
+    schema: &DFSchema,
+) -> std::result::Result<Expr, DataType> {
+    match argument.get_type(schema) {
+        Ok(t) if class_of(&t).is_some() => Ok(argument),
+        Ok(_) if kind == AggregateKind::Count && !distinct => {
+            when(argument.is_not_null(), lit(true)).end().map_err(|_| DataType::Null)
+        }
+        Ok(other) => Err(other),
+        Err(_) => Ok(argument),
     }
 }
 

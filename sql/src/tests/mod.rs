@@ -5,6 +5,7 @@ mod nexmark;
 mod plans;
 mod refusals;
 mod run;
+mod wording;
 
 use crate::connect::{Connectors, Outcome, Refusal, Settings, TableSpec};
 use crate::error::SqlError;
