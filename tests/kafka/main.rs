@@ -136,6 +136,47 @@ fn kafka_hop_windows_equal_a_naive_count_at_parallelism_1_2_3() {
     }
 }
 
+/// Needs the listener with a password of `.ci/kafka-broker`, which `THALWEG_TEST_KAFKA_SASL` names.
+#[test]
+fn kafka_with_a_password() {
+    let Some(listener) = std::env::var("THALWEG_TEST_KAFKA_SASL").ok().filter(|a| !a.is_empty()) else {
+        eprintln!("skipped: THALWEG_TEST_KAFKA_SASL names no broker");
+        return;
+    };
+    let cluster = Cluster::start();
+    let topic = cluster.topic("password", 2);
+    let with = |security: &str| {
+        format!(
+            "'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{listener}', 'format' = 'json',
+             'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset' {security}"
+        )
+    };
+    let login = |password: &str| {
+        with(&format!(
+            ", 'properties.security.protocol' = 'SASL_PLAINTEXT', 'properties.sasl.mechanism' = 'PLAIN',
+             'properties.sasl.username' = 'tester', 'properties.sasl.password' = '{password}'"
+        ))
+    };
+    let copy = |with: &str| {
+        Session::new().unwrap().run(&format!(
+            "CREATE TABLE numbers (n BIGINT) WITH ('connector' = 'datagen', 'number-of-rows' = '100', 'rows-per-second' = '0',
+                'fields.n.kind' = 'sequence', 'fields.n.start' = '1', 'fields.n.end' = '100');
+             CREATE TABLE topic (n BIGINT) WITH ({with});
+             CREATE TABLE forget (n BIGINT) WITH ('connector' = 'blackhole');
+             INSERT INTO topic SELECT n FROM numbers;
+             INSERT INTO forget SELECT n FROM topic;"
+        ))
+    };
+    let totals = copy(&login("tester-secret")).unwrap();
+    assert_eq!((totals[0].rows_out, totals[1].rows_in), (100, 100));
+    let wrong = copy(&login("letmein")).err().unwrap().to_string();
+    assert!(wrong.contains(&topic) && wrong.contains("uthentication failed"), "{wrong}");
+    assert!(wrong.contains("check `properties.security.protocol`, `properties.sasl.*`"), "{wrong}");
+    assert!(!wrong.contains("letmein"), "{wrong}");
+    let none = copy(&with("")).err().unwrap().to_string();
+    assert!(none.contains(&listener) && none.contains("check `properties.security.protocol`"), "{none}");
+}
+
 #[test]
 fn headers_are_declared_as_what_they_may_hold() {
     let error = |column: &str| {

@@ -75,7 +75,8 @@ fn text_of(code: Code) -> String {
     lowercase_first(inner.strip_prefix("Local: ").or(inner.strip_prefix("Broker: ")).unwrap_or(inner))
 }
 
-fn lowercase_first(text: &str) -> String {
+/// The text as a fragment: no capital in front, no full stop behind.
+pub(crate) fn lowercase_first(text: &str) -> String {
     let text = text.trim().trim_end_matches('.');
     let mut chars = text.chars();
     match (chars.next(), text.chars().nth(1)) {

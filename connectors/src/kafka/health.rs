@@ -23,6 +23,8 @@ use thalweg_engine::error::Error;
 
 /// How many complaints are kept.
 const COMPLAINTS_MAX: usize = 16;
+/// A connection that ends before this age may never have been wanted, in milliseconds.
+const YOUNG_MS: u64 = 1_000;
 
 /// What a client has said since it was last well: bounded, newest last, each text once.
 #[derive(Default)]
@@ -77,6 +79,22 @@ fn without_duration(reason: &str) -> &str {
     }
 }
 
+/// What to say if a broker ended a connection right after it was made: all that a listener does that wants TLS or a password from
+/// who speaks neither. The library mostly takes it for nothing to complain about, so this also sees its log.
+fn hung_up_at_once(text: &str) -> Option<String> {
+    let (broker, what) = text.split_once(": ")?;
+    let (what, since) = what.rsplit_once(" (after ")?;
+    let (duration_ms, state) = since.split_once("ms in state ")?;
+    let young = match state.trim_end_matches(')').split(',').next() {
+        Some("UP") => duration_ms.parse::<u64>().is_ok_and(|ms| ms < YOUNG_MS),
+        Some("APIVERSION_QUERY") => true,
+        _ => false,
+    };
+    let hung_up = young && (what.starts_with("Disconnected") || what.starts_with("Send failed"));
+    let guess = "closes the connection at once, as one does that wants TLS or a password";
+    hung_up.then(|| format!("{broker} {guess}; check `properties.security.protocol`"))
+}
+
 /// What the library tells a client.
 #[derive(Default)]
 pub(crate) struct Events {
@@ -92,10 +110,18 @@ impl Events {
 }
 
 impl ClientContext for Events {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        // [thrd:b:9092/bootstrap]: b:9092/bootstrap: Disconnected: .. (after 3ms in state UP)
+        let text = message.split_once("]: ").filter(|_| facility == "FAIL" && message.starts_with("[thrd:"));
+        if let Some(guess) = text.and_then(|(_, text)| hung_up_at_once(text)) {
+            self.complaints.note(Code::BrokerTransportFailure, &guess);
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.note(error.rdkafka_error_code().unwrap_or(Code::Unknown), reason);
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let guess = hung_up_at_once(reason).filter(|_| code == Code::BrokerTransportFailure);
+        self.complaints.note(code, guess.as_deref().unwrap_or(reason));
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -194,6 +220,32 @@ mod tests {
         let error = events.complaints.hopeless("read `t-0`", false).unwrap();
         assert!(error.message().contains("read `t-0`: not yours; grant"), "{error}");
         assert!(events.complaints.hopeless("read `t-0`", false).is_none());
+    }
+
+    #[test]
+    fn a_listener_that_hangs_up_is_guessed_to_want_a_password() {
+        let said = |message: &str| {
+            let events = Events::default();
+            events.log(RDKafkaLogLevel::Info, "FAIL", &format!("[thrd:b:9/bootstrap]: b:9/bootstrap: {message}"));
+            events.complaints.recent()
+        };
+        let guess = "b:9/bootstrap closes the connection at once, as one does that wants TLS or a password; \
+                     check `properties.security.protocol`";
+        for message in [
+            "Disconnected: connection closed by peer: receive 0 after POLLIN (after 0ms in state UP)",
+            "Disconnected (after 999ms in state UP, 1 identical error(s) suppressed)",
+            "Send failed: Broken pipe (after 0ms in state UP)",
+            "Disconnected (after 4000ms in state APIVERSION_QUERY)",
+        ] {
+            assert_eq!(said(message).as_deref(), Some(guess), "{message}");
+            let events = Events::default();
+            let code = rdkafka::types::RDKafkaErrorCode::BrokerTransportFailure;
+            events.error(KafkaError::Global(code), &format!("b:9/bootstrap: {message}"));
+            assert_eq!(events.complaints.recent().as_deref(), Some(guess), "{message}");
+        }
+        for message in ["Disconnected (after 60000ms in state UP)", "Connect failed (after 0ms in state CONNECT)", ""] {
+            assert_eq!(said(message), None, "{message}");
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ impl KafkaOptions {
         if properties.get("bootstrap.servers").is_none_or(|v| v.trim().is_empty()) {
             return Err(missing("properties.bootstrap.servers", "a list of brokers, host:port"));
         }
+        properties.check()?;
         let o = Reader(options);
         let (value_format, key_format, key_fields) = formats(&o)?;
         let parsed = KafkaOptions {

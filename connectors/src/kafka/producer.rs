@@ -126,7 +126,8 @@ impl Producer {
         from_code(&format!("write a record of {bytes} bytes to topic `{}`", self.name), code, "")
     }
 
-    /// Takes the delivery reports that have come, and what else the client says. Errors: a record could not be delivered, or the client has given up.
+    /// Takes the delivery reports that have come, and what else the client says. Errors: a record could not be delivered, or the
+    /// client has given up.
     #[expect(unsafe_code, reason = "calls the client library")]
     pub(crate) fn reports(&mut self) -> Result<()> {
         let mut failure = None;

@@ -8,7 +8,10 @@
 //! - P1 no name outside the list reaches the client library: some of its options load code or open files.
 //! - P2 neither `Debug` nor an error text shows the value of a secret.
 
+use super::error::{from_kafka, lowercase_first};
 use crate::options::nearest;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
 use std::fmt;
 use thalweg_engine::error::{Error, Result};
@@ -134,6 +137,13 @@ const ALIASES: &[(&str, &str)] = &[
     ("sasl.mechanisms", "sasl.mechanism"),
 ];
 
+/// How names of mechanisms begin, the library's feature that has them, and what it is made of.
+const MECHANISMS: &[(&str, &str, &str)] = &[
+    ("GSSAPI", "sasl_gssapi", "Kerberos"),
+    ("SCRAM-", "sasl_scram", "TLS's hashes"),
+    ("OAUTHBEARER", "sasl_oauthbearer", "TLS"),
+];
+
 /// Checked client options of one table.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ClientProperties(BTreeMap<String, String>);
@@ -152,6 +162,27 @@ impl ClientProperties {
         match self.0.insert(canonical.to_owned(), value.to_owned()) {
             None => Ok(()),
             Some(_) => Err(Error::user(format!("option `properties.{canonical}` is given twice, by two names"))),
+        }
+    }
+
+    /// Lets the client library look at every value; asks no broker. Errors: `user` for a value that it does not take, or that needs
+    /// what this build of the library lacks; never with a secret.
+    pub fn check(&self) -> Result<()> {
+        for (name, value) in self.iter() {
+            if let Err(e) = ClientConfig::new().set(name, value).create_native_config() {
+                return Err(refused(name, &e));
+            }
+        }
+        let over_sasl = self.get("security.protocol").is_some_and(|p| p.to_ascii_lowercase().starts_with("sasl"));
+        // Kerberos is the library's default.
+        let mechanism = self.get("sasl.mechanism").unwrap_or("GSSAPI");
+        let needed = MECHANISMS.iter().find(|(prefix, ..)| over_sasl && mechanism.starts_with(prefix));
+        match needed.filter(|(_, feature, _)| !has_feature(feature)) {
+            None => Ok(()),
+            Some((_, _, needs)) => {
+                let text = format!("option `properties.sasl.mechanism`: {mechanism} needs {needs}, which this build");
+                Err(Error::user(format!("{text} of the Kafka client is without; use PLAIN")))
+            }
         }
     }
 
@@ -178,6 +209,31 @@ impl fmt::Debug for ClientProperties {
     }
 }
 
+/// Why the library does not take an option.
+pub(crate) fn refused(name: &str, e: &KafkaError) -> Error {
+    match e {
+        KafkaError::ClientConfig(_, text, _, _) if text.contains("not available at build time") => {
+            let needs = if text.contains("OpenSSL") { "TLS" } else { "OpenID Connect" };
+            let text = format!("needs {needs}, which this build of the Kafka client is without");
+            let instead = "use a listener with PLAINTEXT or SASL_PLAINTEXT and the mechanism PLAIN";
+            Error::user(format!("option `properties.{name}`: {text}; {instead}"))
+        }
+        KafkaError::ClientConfig(..) if ClientProperties::is_secret(name) => {
+            Error::user(format!("option `properties.{name}`: not a valid value"))
+        }
+        KafkaError::ClientConfig(_, text, _, _) => {
+            Error::user(format!("option `properties.{name}`: {}", lowercase_first(text)))
+        }
+        other => from_kafka("kafka client", other),
+    }
+}
+
+/// Whether the library was built with `feature`.
+fn has_feature(feature: &str) -> bool {
+    let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
+    features.is_ok_and(|all| all.split(',').any(|f| f == feature))
+}
+
 fn suggestion(name: &str) -> String {
     match nearest(name, CLIENT_OPTIONS.iter().copied()) {
         Some(option) => format!("; did you mean `properties.{option}`?"),
@@ -188,6 +244,7 @@ fn suggestion(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thalweg_engine::error::ErrorKind;
 
     #[test]
     fn a_secret_is_never_printed() {
@@ -201,6 +258,63 @@ mod tests {
         assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("reader"), "{shown}");
         let error = p.insert("sasl.passwort", "hunter2").unwrap_err().to_string();
         assert_eq!(error, "unknown option `properties.sasl.passwort`; did you mean `properties.sasl.password`?");
+    }
+
+    fn checked(options: &[(&str, &str)]) -> Result<()> {
+        let mut p = ClientProperties::default();
+        options.iter().try_for_each(|(name, value)| p.insert(name, value))?;
+        p.check()
+    }
+
+    #[test]
+    fn a_bad_value_is_named_when_the_table_is_declared_and_a_secret_stays_out_of_the_text() {
+        let refused = |options: &[(&str, &str)]| checked(options).unwrap_err();
+        let error = refused(&[("fetch.min.bytes", "many")]);
+        assert_eq!(error.kind(), ErrorKind::User);
+        assert!(error.message().starts_with("option `properties.fetch.min.bytes`: "), "{error}");
+        let error = refused(&[("security.protocol", "SASL_TELNET")]).to_string();
+        assert!(error.contains("option `properties.security.protocol`: ") && error.contains("SASL_TELNET"), "{error}");
+        for secret in SECRETS {
+            // Some take any text, and some nothing in this build.
+            let error = checked(&[(secret, "hunter2")]).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    /// Whatever the library was built with: what it has is taken, and what it lacks is named.
+    #[test]
+    fn security_that_this_build_lacks_is_refused_with_the_reason() {
+        for (options, feature, reason) in [
+            ([("security.protocol", "SSL"), ("client.id", "x")], "ssl", "security.protocol`: needs TLS"),
+            ([("security.protocol", "SASL_SSL"), ("sasl.mechanism", "PLAIN")], "ssl", "security.protocol`: needs TLS"),
+            ([("ssl.ca.location", "/ca.pem"), ("client.id", "x")], "ssl", "ssl.ca.location`: needs TLS"),
+            (
+                [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "SCRAM-SHA-256")],
+                "sasl_scram",
+                "sasl.mechanism`: SCRAM-SHA-256 needs TLS's hashes",
+            ),
+            (
+                [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "OAUTHBEARER")],
+                "sasl_oauthbearer",
+                "sasl.mechanism`: OAUTHBEARER needs TLS",
+            ),
+            (
+                [("security.protocol", "SASL_PLAINTEXT"), ("client.id", "x")],
+                "sasl_gssapi",
+                "sasl.mechanism`: GSSAPI needs Kerberos",
+            ),
+            ([("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN")], "sasl_plain", ""),
+            ([("security.protocol", "PLAINTEXT"), ("sasl.mechanism", "SCRAM-SHA-512")], "sasl_plain", ""),
+        ] {
+            match checked(&options) {
+                Ok(()) => assert!(has_feature(feature), "{options:?}"),
+                Err(e) => {
+                    assert!(!has_feature(feature) && e.kind() == ErrorKind::User, "{options:?}: {e}");
+                    assert!(!reason.is_empty() && e.message().contains(reason), "{e}");
+                    assert!(e.message().contains("which this build of the Kafka client is without"), "{e}");
+                }
+            }
+        }
     }
 
     #[test]
