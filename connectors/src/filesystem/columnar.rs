@@ -5,7 +5,7 @@
 use super::discover::FileSplit;
 use super::store;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
+use thalweg_engine::type_name;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 4_096;
@@ -100,7 +101,10 @@ fn adapt(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         (given, wanted) => {
             let options = CastOptions { safe: false, ..CastOptions::default() };
             let cast = cast_with_options(column, wanted, &options);
-            cast.map_err(|e| Error::user(format!("column `{}` is {given}, not {wanted}: {e}", field.name())))
+            cast.map_err(|e| {
+                let text = format!("column `{}` is {}, not {}", field.name(), type_name(given), type_name(wanted));
+                Error::user(if can_cast_types(given, wanted) { format!("{text}: {e}") } else { text })
+            })
         }
     }
 }

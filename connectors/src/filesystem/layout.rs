@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, String
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::type_name;
 
 /// The metadata columns.
 pub(super) fn metadata() -> Vec<MetadataSpec> {
@@ -117,7 +118,7 @@ pub(super) fn partition_fields(spec: &TableSpec) -> OptionResult<Vec<FieldRef>> 
         }
         let kind = column.field.data_type();
         if !arrow::compute::can_cast_types(&DataType::Utf8, kind) || kind.is_nested() {
-            let text = format!("table `{}` cannot be PARTITIONED BY `{key}` of type {kind}", spec.name);
+            let text = format!("table `{}` cannot be PARTITIONED BY `{key}` of type {}", spec.name, type_name(kind));
             return Err(OptionError::new(text));
         }
         out.push(column.field.clone());

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::type_name;
 
 /// The folder of rows whose partition column is NULL or empty.
 pub(super) const DEFAULT_PARTITION: &str = "__DEFAULT_PARTITION__";
@@ -64,7 +65,7 @@ pub(super) fn typed(value: Option<&str>, data_type: &DataType) -> Result<ArrayRe
     let text = StringArray::from(vec![value]);
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(&text, data_type, &options)
-        .map_err(|_| Error::user(format!("'{}' is not {data_type}", value.unwrap_or_default())))
+        .map_err(|_| Error::user(format!("'{}' is not {}", value.unwrap_or_default(), type_name(data_type))))
 }
 
 /// Which partition each row of a batch belongs to.
@@ -237,7 +238,7 @@ mod tests {
     fn values_have_types() {
         assert_eq!(typed(Some("2026-01-02"), &DataType::Date32).unwrap().as_ref(), &Date32Array::from(vec![20_455]));
         assert!(typed(None, &DataType::Int32).unwrap().is_null(0));
-        assert_eq!(typed(Some("x"), &DataType::Int32).unwrap_err().message(), "'x' is not Int32");
+        assert_eq!(typed(Some("x"), &DataType::Int32).unwrap_err().message(), "'x' is not INT");
         assert_eq!(repeated(&typed(Some("7"), &DataType::Int32).unwrap(), 3).unwrap().len(), 3);
     }
 

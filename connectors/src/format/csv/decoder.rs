@@ -6,6 +6,7 @@ use crate::format::{BadRecord, Decoded, Decoder, MAX_BATCH_BYTES, Record};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, SchemaRef};
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::type_name;
 
 /// Decodes CSV records along a schema: those of the file's columns that somebody reads.
 pub struct CsvDecoder {
@@ -39,7 +40,7 @@ impl CsvDecoder {
         for field in schema.fields() {
             let name = field.name().clone();
             if field.data_type().is_nested() {
-                let text = format!("column `{name}`: type {} cannot be read from CSV", field.data_type());
+                let text = format!("column `{name}`: type {} cannot be read from CSV", type_name(field.data_type()));
                 return Err(Error::user(text));
             }
             let column = Column::new(field.data_type()).map_err(|error| error.context(format!("column `{name}`")))?;
