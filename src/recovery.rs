@@ -9,9 +9,10 @@
 use crate::session::{Error, Session};
 use std::str::FromStr;
 use thalweg_engine::checkpoint::adopt::adopt;
-use thalweg_engine::checkpoint::{Archive, Checkpoint, CheckpointId, Complete, Writer};
+use thalweg_engine::checkpoint::{Archive, Checkpoint, CheckpointId, Complete, Manifest, Writer};
 use thalweg_engine::clock::Clock;
 use thalweg_engine::job::JobHandle;
+use thalweg_engine::sink::JobInfo;
 use thalweg_engine::{Graph, Job, NodeKind};
 
 /// Where to start.
@@ -92,21 +93,21 @@ impl Recovery {
             _ => None,
         };
         // What would be refused afterwards must not have ended another run.
-        if self.first_generation.is_none() {
-            let source = elsewhere.as_ref().unwrap_or(&archive);
-            self.restore(source, &source.checkpoints()?, &job.graph, &mut vec![])?;
-        }
-        let writer = Writer::begin(archive, settings.checkpoint_retained, Clock::system())?;
+        let source = elsewhere.as_ref().unwrap_or(&archive);
+        let first = self.restore(source, &source.checkpoints()?, &job.graph, false, &mut vec![])?;
+        let origin = first.map(|(manifest, _)| manifest).filter(|_| elsewhere.is_some());
+        let writer = Writer::begin(archive, origin.as_ref(), settings.checkpoint_retained, Clock::system())?;
         let first = *self.first_generation.get_or_insert(writer.generation());
         let ours: Vec<Complete> = writer.checkpoints().iter().filter(|c| c.id.generation >= first).cloned().collect();
         let from = match &elsewhere {
             _ if !ours.is_empty() => {
                 let latest = Recovery { start: Start::Latest, ..self.clone() };
-                latest.restore(writer.archive(), writer.checkpoints(), &job.graph, &mut notes)?
+                latest.restore(writer.archive(), writer.checkpoints(), &job.graph, true, &mut notes)?
             }
-            Some(source) => self.restore(source, &source.checkpoints()?, &job.graph, &mut notes)?,
-            None => self.restore(writer.archive(), writer.checkpoints(), &job.graph, &mut notes)?,
+            Some(source) => self.restore(source, &source.checkpoints()?, &job.graph, true, &mut notes)?,
+            None => self.restore(writer.archive(), writer.checkpoints(), &job.graph, true, &mut notes)?,
         };
+        let from = from.map(|(_, checkpoint)| checkpoint);
         let id = from.as_ref().map(|c| CheckpointId::of_epoch(c.epoch));
         let options = settings.job_options();
         let job = Job::start_durable(&job.graph, options, from.as_ref(), writer)?;
@@ -132,13 +133,15 @@ impl Recovery {
         }
     }
 
+    /// The checkpoint to start from, as the graph can take it up; `with_state`: also what is in files.
     fn restore(
         &self,
         archive: &Archive,
         complete: &[Complete],
         graph: &Graph,
+        with_state: bool,
         notes: &mut Vec<String>,
-    ) -> Result<Option<Checkpoint>, Error> {
+    ) -> Result<Option<(Manifest, Checkpoint)>, Error> {
         let mut wanted: Vec<&Complete> = match &self.start {
             Start::Fresh => vec![],
             Start::Id(id) => complete.iter().filter(|c| c.id == *id).collect(),
@@ -148,9 +151,12 @@ impl Recovery {
             return refused(format!("`{}` holds no checkpoint", archive.objects().url()));
         }
         while let Some(checkpoint) = wanted.pop() {
-            let loaded = archive.manifest(checkpoint).and_then(|manifest| archive.load(&manifest));
+            let loaded = archive.manifest(checkpoint).and_then(|manifest| {
+                let checkpoint = if with_state { archive.load(&manifest)? } else { manifest.checkpoint() };
+                Ok((manifest, checkpoint))
+            });
             match loaded {
-                Ok(loaded) => return self.fit(loaded, graph, notes).map(Some),
+                Ok((manifest, checkpoint)) => return Ok(Some((manifest, self.fit(checkpoint, graph, notes)?))),
                 Err(e) if wanted.is_empty() || commits(graph) => {
                     let mut text = format!("checkpoint {} cannot be restored: {}", checkpoint.id, e.message());
                     if let Some(earlier) = wanted.last() {
@@ -183,8 +189,9 @@ impl Recovery {
 
 /// Whether some sink shows rows by commits, which going back would repeat.
 fn commits(graph: &Graph) -> bool {
+    let job = &JobInfo::detached("any", 1);
     let has =
-        |kind: &NodeKind| matches!(kind, NodeKind::Sink { factory, .. } if !matches!(factory.committer(), Ok(None)));
+        |kind: &NodeKind| matches!(kind, NodeKind::Sink { factory, .. } if !matches!(factory.committer(job), Ok(None)));
     graph.nodes().iter().any(|n| has(&n.kind))
 }
 

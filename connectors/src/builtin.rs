@@ -106,7 +106,9 @@ fn kafka_doc(name: &str) -> &'static str {
         "scan.bounded.specific-offsets" => "as for the start; the offset is the first one that is not read",
         "scan.bounded.timestamp-millis" => "ms since 1970-01-01 UTC",
         "sink.partitioner" => "default (murmur2 of the key, as Java clients), fixed, round-robin",
-        "sink.delivery-guarantee" => "at-least-once (default) or none",
+        "sink.delivery-guarantee" => {
+            "exactly-once (readers of committed records see each row once, when its checkpoint is complete; the default with checkpoint.dir), at-least-once (the default without) or none"
+        }
         "scan.parallelism" | "sink.parallelism" => "not supported; set the parallelism of the job",
         "sink.transactional-id-prefix" => "not supported: it belongs to exactly-once",
         "csv.disable-quote-character" => "read and write without quotes (false)",
@@ -142,7 +144,10 @@ impl Connector for Kafka {
             options,
             metadata: METADATA_COLUMNS.iter().map(metadata).collect(),
             decodes: true,
-            ..Description::new("kafka", "topics of Apache Kafka, read by partitions and written at least once")
+            ..Description::new(
+                "kafka",
+                "topics of Apache Kafka, read by partitions; written exactly once in a job with `checkpoint.dir`, else at least once",
+            )
         }
     }
 

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thalweg_engine::batch::Batch;
 use thalweg_engine::error::{Error, Result};
-use thalweg_engine::sink::{Committer, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+use thalweg_engine::sink::{
+    Committer, JobInfo, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written,
+};
 use thalweg_engine::source::{
     Poll, Position, ReaderContext, SourceFactory, SourceReader, Split, SplitEnumerator, SplitId,
 };
@@ -44,7 +46,7 @@ impl MemoryTable {
         let mut rows = self.lock();
         let mut all = vec![];
         for part in parts {
-            let subtask = part.0.as_slice().try_into().map(u32::from_le_bytes);
+            let subtask = part.bytes.as_slice().try_into().map(u32::from_le_bytes);
             let subtask = subtask.map_err(|_| Error::internal("a memory table's part is no subtask"))?;
             // Nothing there: the commit was done before, and is asked for again.
             all.extend(rows.prepared.remove(&(id, subtask)).unwrap_or_default());
@@ -61,7 +63,7 @@ impl SinkFactory for MemoryTable {
         Ok(Box::new(MemorySink { table: self.clone(), subtask: 0, rows: vec![] }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(MemoryCommitter(self.clone()))))
     }
 }
@@ -86,7 +88,7 @@ impl Sink for MemorySink {
     fn prepare(&mut self, id: u64, _last: bool, _ctx: &mut SinkContext<'_>) -> Result<Prepare> {
         let rows = std::mem::take(&mut self.rows);
         self.table.lock().prepared.insert((id, self.subtask), rows);
-        Ok(Prepare::Done(Prepared(self.subtask.to_le_bytes().to_vec())))
+        Ok(Prepare::Done(Prepared::new(self.subtask.to_le_bytes().to_vec())))
     }
 }
 

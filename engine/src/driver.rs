@@ -20,7 +20,7 @@ use crate::job::{Ending, JobOptions, Outcome};
 use crate::message::{Barrier, Last, Message};
 use crate::persist::{Task, Told};
 use crate::report::{Part, Report};
-use crate::sink::{Committer, SinkFactory};
+use crate::sink::{Committer, JobInfo, SinkFactory};
 use crate::source::{Assignment, Discovery, Fact, Position, Split, SplitEnumerator, SplitId};
 use crate::split::SplitState;
 use crate::thread::spawn;
@@ -118,6 +118,7 @@ pub(crate) struct Driver {
     inboxes: Vec<Vec<Sender<Message>>>,
     sources: Vec<SourceDriver>,
     sinks: Vec<(String, Arc<dyn SinkFactory>)>,
+    job: JobInfo,
     roots: Vec<String>,
     graph: Value,
     keep: bool,
@@ -151,8 +152,8 @@ impl Driver {
         from: Option<&Checkpoint>,
         writer: Option<Writer>,
         wired: &Wired,
-        events: Receiver<DriverEvent>,
-        me: Sender<DriverEvent>,
+        job: JobInfo,
+        (events, me): (Receiver<DriverEvent>, Sender<DriverEvent>),
     ) -> Result<Driver> {
         let Wired { sources, inboxes, roots, tasks_of, .. } = wired;
         let clock = options.clock.clone();
@@ -182,6 +183,7 @@ impl Driver {
             inboxes: inboxes.clone(),
             sources,
             sinks: sinks.collect(),
+            job,
             roots: roots.clone(),
             graph: graph.to_json(),
             keep: options.keep_checkpoints,
@@ -290,9 +292,9 @@ impl Driver {
     fn start_committing(&mut self) -> Result<()> {
         let (commits, jobs) = crate::inbox::mailbox::<CommitJob>();
         let (sinks, recover, me) = (self.sinks.clone(), self.recover.take(), self.me.clone());
-        let failed = self.me.clone();
+        let (failed, job) = (self.me.clone(), self.job.clone());
         let body = move || {
-            let mut committers = open_sinks(&sinks, recover.as_ref())?;
+            let mut committers = open_sinks(&sinks, &job, recover.as_ref())?;
             let _ = me.send(DriverEvent::Checked);
             while let Ok(CommitJob { epoch, parts }) = jobs.recv() {
                 for (id, committer) in &mut committers {
@@ -554,12 +556,13 @@ type Committers = Vec<(String, Box<dyn Committer>)>;
 /// Checks every sink, and lets those with a committer finish what a restored checkpoint had prepared.
 fn open_sinks(
     sinks: &[(String, Arc<dyn SinkFactory>)],
+    job: &JobInfo,
     recover: Option<&(u64, BTreeMap<u64, PreparedParts>)>,
 ) -> Result<Committers> {
     let mut committers = vec![];
     for (id, factory) in sinks {
-        factory.check().map_err(|e| e.context(format!("sink `{id}`")))?;
-        let Some(mut committer) = factory.committer()? else { continue };
+        factory.check(job).map_err(|e| e.context(format!("sink `{id}`")))?;
+        let Some(mut committer) = factory.committer(job)? else { continue };
         if let Some((epoch, prepared)) = recover {
             finish(id, committer.as_mut(), *epoch, prepared).map_err(|e| e.context(format!("recover sink `{id}`")))?;
         }

@@ -10,8 +10,9 @@ use crate::graph::Graph;
 use crate::message::{Last, Message};
 use crate::metrics::{Registry, Totals};
 use crate::plan::Plan;
+use crate::sink::JobInfo;
 use crate::state::Budget;
-use crate::wiring::{Wired, wire};
+use crate::wiring::{Start, Wired, wire};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,8 +152,13 @@ impl Job {
         let budget = Budget::new("job", options.state_bytes);
         let (events_tx, events) = crate::inbox::mailbox();
         let first_epoch = options.first_epoch(from, writer.as_ref());
-        let wired = wire(graph, &plan, &options, from, first_epoch, &budget, events_tx.clone())?;
-        let driver = Driver::new(graph, &options, from, writer, &wired, events, events_tx.clone())?;
+        let job = writer
+            .as_ref()
+            .map(|w| JobInfo::durable(w.job().into(), w.generation(), events_tx.clone()))
+            .unwrap_or_default();
+        let start = Start { from, first_epoch, job: &job };
+        let wired = wire(graph, &plan, &options, start, &budget, events_tx.clone())?;
+        let driver = Driver::new(graph, &options, from, writer, &wired, job, (events, events_tx.clone()))?;
         let Wired { tasks, inboxes, registry, .. } = wired;
         let (done, outcome) = bounded(1);
         for mut task in tasks {

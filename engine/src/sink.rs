@@ -11,12 +11,14 @@
 
 use crate::batch::Batch;
 use crate::clock::{Clock, Deadline};
+use crate::driver::DriverEvent;
 use crate::error::Result;
 use crate::message::Waker;
 use crate::metrics::NodeMetrics;
 use crate::operator::Subtask;
 use crate::state::StateStore;
 use crate::time::EventTime;
+use crossbeam_channel::Sender;
 use std::sync::Arc;
 
 /// When written rows become visible.
@@ -39,9 +41,61 @@ pub enum Written {
     Busy,
 }
 
-/// What one subtask hands to the committer: versioned bytes of the sink's own form, at most 64 KiB.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Prepared(pub Vec<u8>);
+/// What one subtask hands to the committer. All of it is part of every checkpoint until its commit is confirmed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Versioned bytes of the sink's own form, at most 64 KiB.
+    pub bytes: Vec<u8>,
+    /// Rows that have left the job nowhere yet, in chunks of the sink's own form: stored beside the snapshots, once.
+    pub rows: Vec<Arc<[u8]>>,
+}
+
+impl Prepared {
+    /// Without rows.
+    pub fn new(bytes: Vec<u8>) -> Prepared {
+        Prepared { bytes, rows: vec![] }
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.rows.is_empty()
+    }
+}
+
+/// The job that a sink belongs to.
+#[derive(Clone, Debug, Default)]
+pub struct JobInfo {
+    /// The same in every run of the job; empty if it keeps no checkpoints.
+    pub id: Arc<str>,
+    /// The number of this run; checkpoints of earlier ones have lower numbers.
+    pub generation: u32,
+    commands: Option<Sender<DriverEvent>>,
+}
+
+impl JobInfo {
+    /// A job that keeps checkpoints under this id.
+    pub(crate) fn durable(id: Arc<str>, generation: u32, commands: Sender<DriverEvent>) -> JobInfo {
+        JobInfo { id, generation, commands: Some(commands) }
+    }
+
+    /// A job that keeps checkpoints and hears no requests: for tests.
+    pub fn detached(id: &str, generation: u32) -> JobInfo {
+        JobInfo { id: id.into(), generation, commands: None }
+    }
+
+    /// Whether checkpoints outlive the process, so that what waits for one is never lost.
+    pub fn is_durable(&self) -> bool {
+        !self.id.is_empty()
+    }
+
+    /// Asks for a checkpoint soon: too much waits for the next.
+    pub fn request_checkpoint(&self) {
+        if let Some(commands) = &self.commands {
+            // The coordinator is gone only when the job is.
+            let _ = commands.send(DriverEvent::Checkpoint);
+        }
+    }
+}
 
 /// The answer to `prepare`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +110,8 @@ pub enum Prepare {
 pub struct SinkOpen<'a> {
     /// Where containers are declared; already restored when the declaration returns.
     pub state: &'a mut StateStore,
+    /// The job.
+    pub job: &'a JobInfo,
     /// Which instance of how many.
     pub subtask: Subtask,
     /// Wakes this sink from any thread.
@@ -116,12 +172,14 @@ pub trait SinkFactory: Send + Sync {
     fn sink(&self) -> Result<Box<dyn Sink>>;
 
     /// The job's committer; `None` for sinks that release per batch.
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
+        let _ = job;
         Ok(None)
     }
 
     /// Looks outside before the first row: can it be written? Called once, off the tasks. Errors name the remedy.
-    fn check(&self) -> Result<()> {
+    fn check(&self, job: &JobInfo) -> Result<()> {
+        let _ = job;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Deadline;
 use crate::error::{Error, Result};
 use crate::message::Barrier;
 use crate::operator::{Context, Flush, Open, Operator, Port};
-use crate::sink::{Prepare, Release, Sink, SinkContext, SinkOpen, Written};
+use crate::sink::{JobInfo, Prepare, Release, Sink, SinkContext, SinkOpen, Written};
 use crate::time::EventTime;
 
 /// The largest [`Prepared`](crate::sink::Prepared) that is accepted.
@@ -17,14 +17,15 @@ pub const PREPARED_LIMIT_BYTES: usize = 64 * 1024;
 
 pub(crate) struct SinkNode {
     sink: Box<dyn Sink>,
+    job: JobInfo,
     release: Release,
     busy: bool,
     frontier: EventTime,
 }
 
 impl SinkNode {
-    pub fn new(sink: Box<dyn Sink>) -> SinkNode {
-        SinkNode { sink, release: Release::Batch, busy: false, frontier: EventTime::MIN }
+    pub fn new(sink: Box<dyn Sink>, job: JobInfo) -> SinkNode {
+        SinkNode { sink, job, release: Release::Batch, busy: false, frontier: EventTime::MIN }
     }
 
     fn with_sink<R>(
@@ -51,6 +52,7 @@ impl Operator for SinkNode {
     fn open(&mut self, ctx: &mut Open<'_>) -> Result<()> {
         let mut open = SinkOpen {
             state: ctx.state,
+            job: &self.job,
             subtask: ctx.subtask,
             waker: ctx.waker.clone(),
             clock: ctx.clock.clone(),
@@ -91,8 +93,9 @@ impl Operator for SinkNode {
         let last = barrier.last.is_some();
         match self.with_sink(ctx, |sink, c| sink.prepare(barrier.epoch, last, c))? {
             Prepare::Pending => Ok(Flush::Pending),
-            Prepare::Done(prepared) if prepared.0.len() > PREPARED_LIMIT_BYTES => {
-                let text = format!("a sink prepared {} bytes; the limit is {PREPARED_LIMIT_BYTES}", prepared.0.len());
+            Prepare::Done(prepared) if prepared.bytes.len() > PREPARED_LIMIT_BYTES => {
+                let text =
+                    format!("a sink prepared {} bytes; the limit is {PREPARED_LIMIT_BYTES}", prepared.bytes.len());
                 Err(Error::internal(text))
             }
             Prepare::Done(prepared) => {

@@ -14,6 +14,7 @@ use crate::operator::{Open, Port, Subtask};
 use crate::output::{Channel, OutEdge, Outputs};
 use crate::partition::Partitioner;
 use crate::plan::{EdgePlan, Plan, TaskPlan};
+use crate::sink::JobInfo;
 use crate::sink_node::SinkNode;
 use crate::source::ReaderContext;
 use crate::source_task::{SourceParts, SourceTask};
@@ -48,12 +49,19 @@ struct Ends {
     outgoing: Vec<OutEdge>,
 }
 
+/// Where a run begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub from: Option<&'a Checkpoint>,
+    pub first_epoch: u64,
+    pub job: &'a JobInfo,
+}
+
 struct Wiring<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
     options: &'a JobOptions,
-    from: Option<&'a Checkpoint>,
-    first_epoch: u64,
+    start: Start<'a>,
     budget: &'a Arc<Budget>,
     reports: Sender<DriverEvent>,
     registry: Registry,
@@ -64,8 +72,7 @@ pub(crate) fn wire(
     graph: &Graph,
     plan: &Plan,
     options: &JobOptions,
-    from: Option<&Checkpoint>,
-    first_epoch: u64,
+    start: Start<'_>,
     budget: &Arc<Budget>,
     reports: Sender<DriverEvent>,
 ) -> Result<Wired> {
@@ -73,7 +80,7 @@ pub(crate) fn wire(
         plan.tasks.iter().map(|t| (0..t.parallelism).map(|_| mailbox()).collect()).collect();
     let inboxes = mailboxes.iter().map(|t| t.iter().map(|(tx, _)| tx.clone()).collect()).collect();
     let ends = connect(plan, options, &mailboxes);
-    let mut wiring = Wiring { graph, plan, options, from, first_epoch, budget, reports, registry: Registry::default() };
+    let mut wiring = Wiring { graph, plan, options, start, budget, reports, registry: Registry::default() };
     let (mut tasks, mut sources, mut roots) = (vec![], vec![], vec![]);
     for (t, (mailboxes, ends)) in mailboxes.into_iter().zip(ends).enumerate() {
         let root = wiring.root(t)?;
@@ -151,8 +158,8 @@ impl<'a> Wiring<'a> {
         let name = format!("{}/{s}", plan.label);
         let metrics = Arc::new(TaskMetrics::default());
         self.registry.tasks.push(TaskEntry { name: name.clone(), metrics: metrics.clone() });
-        let epoch = self.first_epoch;
-        let reached = self.from.and_then(|c| c.frontiers.get(&root.id)).copied().unwrap_or(EventTime::MIN);
+        let epoch = self.start.first_epoch;
+        let reached = self.start.from.and_then(|c| c.frontiers.get(&root.id)).copied().unwrap_or(EventTime::MIN);
         let gate = Gate::new(ends.incoming, reached);
         let outputs = Outputs::new(ends.outgoing, self.options.batch_rows, self.options.batch_bytes);
         let mut inbox = Inbox::new(mailbox, gate, outputs, self.options.clock.clone(), metrics, epoch);
@@ -195,7 +202,9 @@ impl<'a> Wiring<'a> {
             let (operator, role): (Box<dyn crate::operator::Operator>, Role) = match &spec.kind {
                 NodeKind::Source { .. } => continue,
                 NodeKind::Operator(factory) => (factory.operator()?, Role::Operator),
-                NodeKind::Sink { factory, .. } => (Box::new(SinkNode::new(factory.sink()?)), Role::Sink),
+                NodeKind::Sink { factory, .. } => {
+                    (Box::new(SinkNode::new(factory.sink()?, self.start.job.clone())), Role::Sink)
+                }
             };
             let place = self.place(t, planned)?;
             let parent = match in_chain.parent {
@@ -223,7 +232,7 @@ impl<'a> Wiring<'a> {
 
     fn state(&self, spec: &NodeSpec, subtask: Subtask) -> Result<StateStore> {
         let (name, range) = (format!("{}/{}", spec.id, subtask.index), subtask.key_groups());
-        match self.from.and_then(|c| c.operators.get(&spec.id)) {
+        match self.start.from.and_then(|c| c.operators.get(&spec.id)) {
             Some(chains) => StateStore::restore(&name, range, self.budget, chains),
             None => Ok(StateStore::new(&name, range, self.budget)),
         }
@@ -243,7 +252,7 @@ impl<'a> Wiring<'a> {
         let mut reader = factory.reader()?;
         let (clock, waker) = (self.options.clock.clone(), inbox.waker(WakeTarget::Reader));
         reader.open(&ReaderContext { subtask, waker, clock, metrics: metrics.clone() })?;
-        let splits = self.from.and_then(|c| c.sources.get(&spec.id)).map(|s| &s.splits);
+        let splits = self.start.from.and_then(|c| c.sources.get(&spec.id)).map(|s| &s.splits);
         let restored: HashMap<String, EventTime> =
             splits.into_iter().flatten().map(|(id, s)| (id.clone(), s.watermark)).collect();
         let epochs = self.graph.has_epochs() || self.options.force_epochs;

@@ -104,7 +104,7 @@ impl Sink for SlowCount {
     }
 
     fn prepare(&mut self, _id: u64, _last: bool, _ctx: &mut SinkContext<'_>) -> Result<Prepare> {
-        Ok(Prepare::Done(Prepared(vec![])))
+        Ok(Prepare::Done(Prepared::default()))
     }
 }
 

@@ -2,10 +2,10 @@
 //! queries over the same folder; and every refusal.
 
 use crate::binary::{Ended, SqlFile, thalweg};
+use crate::crash;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Output};
-use thalweg_engine::clock::Clock;
 use thalweg_engine::rng::Rng;
 
 /// Bids per auction in windows of a second, from the generator into files; `rate`: rows per second of the wall clock.
@@ -63,27 +63,6 @@ fn undisturbed(events: u64) -> BTreeMap<String, u64> {
     lines
 }
 
-fn wait(millis: u64) {
-    let (_filler, quiet) = std::sync::mpsc::channel::<()>();
-    let _ = quiet.recv_timeout(std::time::Duration::from_millis(millis));
-}
-
-/// The newest generation that has completed a checkpoint.
-fn generation(sql: &SqlFile) -> u64 {
-    let names = std::fs::read_dir(sql.file("checkpoints/markers")).into_iter().flatten().flatten();
-    let generation = |e: std::fs::DirEntry| e.file_name().to_str()?.split_once('-')?.0.parse().ok();
-    names.filter_map(generation).max().unwrap_or(0)
-}
-
-/// Waits for a complete checkpoint of this generation or a later one, for twenty seconds at most.
-fn await_checkpoint(sql: &SqlFile, wanted: u64) {
-    let clock = Clock::system();
-    while generation(sql) < wanted {
-        assert!(clock.now().as_secs() < 20, "no checkpoint of generation {wanted}");
-        wait(2);
-    }
-}
-
 fn signal(child: &Child, signal: i32) {
     // SAFETY: the child has not been waited for, so the number is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
@@ -99,9 +78,9 @@ fn killed_at_any_moment_and_resumed_at_any_parallelism_every_row_is_there_once()
         let parallelism = [1, 2, 3, 5][rng.below(4) as usize];
         let mut child = command(&sql, parallelism, &["--from", "auto"]).spawn().unwrap();
         if kills < 12 && !rng.percent(25) {
-            await_checkpoint(&sql, generation(&sql) + 1);
+            crash::await_checkpoint(&sql.file("checkpoints"), crash::generation(&sql.file("checkpoints")) + 1);
         }
-        wait(rng.below(80));
+        crash::wait(rng.below(80));
         if kills == 12 {
             let out = Ended::new(child.wait_with_output().unwrap());
             assert_eq!(out.status, 0, "{}", out.stderr);
@@ -159,10 +138,10 @@ fn a_process_that_slept_while_another_took_over_neither_writes_nor_commits() {
     const EVENTS: u64 = 60_000;
     let sql = job(EVENTS, 60_000);
     let sleeper = command(&sql, 2, &["--from", "auto"]).spawn().unwrap();
-    await_checkpoint(&sql, 1);
+    crash::await_checkpoint(&sql.file("checkpoints"), 1);
     signal(&sleeper, libc::SIGSTOP);
     let newer = command(&sql, 3, &["--from", "auto"]).spawn().unwrap();
-    await_checkpoint(&sql, 2);
+    crash::await_checkpoint(&sql.file("checkpoints"), 2);
     signal(&sleeper, libc::SIGCONT);
     let slept = Ended::new(sleeper.wait_with_output().unwrap());
     assert_eq!(slept.status, 1, "{}", slept.stderr);
@@ -177,7 +156,7 @@ fn a_stop_leaves_a_savepoint_to_go_on_from() {
     const EVENTS: u64 = 60_000;
     let sql = job(EVENTS, 60_000);
     let child = command(&sql, 2, &[]).spawn().unwrap();
-    await_checkpoint(&sql, 1);
+    crash::await_checkpoint(&sql.file("checkpoints"), 1);
     signal(&child, libc::SIGINT);
     let out = Ended::new(child.wait_with_output().unwrap());
     assert_eq!(out.status, 0, "{}", out.stderr);

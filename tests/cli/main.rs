@@ -4,6 +4,7 @@
 
 mod bench;
 mod binary;
+mod crash;
 mod durable;
 mod examples;
 mod hostile;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use thalweg_connectors::format::json::JsonDecoder;
 use thalweg_connectors::format::{Decoder, Record};
 use thalweg_connectors::memory::{MemorySource, MemoryTable};
-use thalweg_engine::sink::{Committer, Prepared, Sink, SinkFactory};
+use thalweg_engine::sink::{Committer, JobInfo, Prepared, Sink, SinkFactory};
 use thalweg_engine::source::{
     Poll, Position, ReaderContext, SourceFactory, SourceReader, Split, SplitEnumerator, SplitId,
 };
@@ -241,8 +241,8 @@ impl SinkFactory for Slot {
         self.table.lock().unwrap().sink()
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        let inner = self.table.lock().unwrap().committer()?.unwrap();
+    fn committer(&self, job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
+        let inner = self.table.lock().unwrap().committer(job)?.unwrap();
         Ok(Some(Box::new(SignallingCommitter { inner, gate: Arc::clone(&self.gate) })))
     }
 }

@@ -63,14 +63,14 @@ impl Part {
         let encode = |e: &Envelope| serde_json::to_vec(e).map_err(|e| Error::internal(format!("pack files: {e}")));
         let bytes = encode(&Envelope::Part(self))?;
         if bytes.len() <= INLINE_BYTES {
-            return Ok(Prepared(bytes));
+            return Ok(Prepared::new(bytes));
         }
         let name = list_name(name);
         let path = options.path.join(&name);
         let mut file = store::create(&path)?;
         std::io::Write::write_all(&mut file, &bytes).map_err(|e| store::failure("write", &path, &e))?;
         store::sync(&file, &path)?;
-        encode(&Envelope::File(name)).map(Prepared)
+        encode(&Envelope::File(name)).map(Prepared::new)
     }
 
     /// The part and the file that held it; `None` if that file has gone with its commit.
@@ -78,7 +78,7 @@ impl Part {
         let decode = |bytes: &[u8]| {
             serde_json::from_slice::<Envelope>(bytes).map_err(|e| Error::internal(format!("unpack files: {e}")))
         };
-        let (part, list) = match decode(&prepared.0)? {
+        let (part, list) = match decode(&prepared.bytes)? {
             Envelope::Part(part) => (part, None),
             Envelope::File(name) => {
                 let path = options.path.join(&name);
@@ -115,7 +115,7 @@ impl FileCommitter {
     /// Publishes the files of all parts. Returns the partitions that have new ones.
     fn publish(&self, parts: &[Prepared]) -> Result<(Vec<Part>, BTreeSet<String>)> {
         let (mut folders, mut all) = (BTreeSet::new(), Vec::with_capacity(parts.len()));
-        for prepared in parts.iter().filter(|p| !p.0.is_empty()) {
+        for prepared in parts.iter().filter(|p| !p.bytes.is_empty()) {
             let Some((part, list)) = Part::unpack(prepared, &self.options)? else { continue };
             for (folder, name) in &part.files {
                 let folder_path = self.options.path.join(folder);

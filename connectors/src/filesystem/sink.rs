@@ -25,7 +25,7 @@ use std::sync::Arc;
 use thalweg_engine::batch::Batch;
 use thalweg_engine::clock::Moment;
 use thalweg_engine::error::{Error, Result};
-use thalweg_engine::sink::{Committer, Prepare, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+use thalweg_engine::sink::{Committer, JobInfo, Prepare, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
 
 /// How many files of a subtask may be open.
 pub(super) const OPEN_FILES_MAX: usize = 64;
@@ -87,11 +87,11 @@ impl SinkFactory for FileSink {
         }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(FileCommitter::new(self.options.clone(), self.names.to_vec()))))
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, _job: &JobInfo) -> Result<()> {
         let path = &self.options.path;
         let table = || format!("table `{}`", self.table);
         store::create_folder(path).map_err(|e| e.context(table()))?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use thalweg_engine::clock::Clock;
-use thalweg_engine::sink::{Committer, SinkFactory};
+use thalweg_engine::sink::{Committer, JobInfo, SinkFactory};
 use thalweg_engine::time::EventTime;
 
 fn rows(values: &[(Option<&str>, i64)]) -> RecordBatch {
@@ -30,7 +30,7 @@ fn visible(root: &Path) -> Vec<String> {
 }
 
 fn committer(spec: &TableSpec) -> Box<dyn Committer> {
-    sink(spec).committer().unwrap().unwrap()
+    sink(spec).committer(&JobInfo::default()).unwrap().unwrap()
 }
 
 fn back(spec: &TableSpec) -> Vec<String> {
@@ -54,7 +54,7 @@ fn every_format_is_read_back() {
             let spec = spec(dir.path(), keys, options);
             check(&spec).unwrap();
             let factory = sink(&spec);
-            factory.check().unwrap();
+            factory.check(&JobInfo::default()).unwrap();
             let mut task = Task::start(&factory, 0, &Clock::fake(5));
             task.write(rows(&[(Some("x/y"), 1), (None, 2), (Some("x/y"), 3)])).unwrap();
             task.write(rows(&[(Some("é\"\n"), 4)])).unwrap();
@@ -173,7 +173,7 @@ fn long_lists_of_files_are_handed_over_too() {
     let many: Vec<String> = (0..600).map(|i| format!("{i}-{}", "x".repeat(90))).collect();
     task.write(rows(&many.iter().map(|n| (Some(n.as_str()), 0)).collect::<Vec<_>>())).unwrap();
     let prepared = task.prepare(1);
-    assert!(prepared.0.len() <= 64 * 1024);
+    assert!(prepared.bytes.len() <= 64 * 1024);
     for _ in 0..2 {
         committer(&spec).commit(1, std::slice::from_ref(&prepared)).unwrap();
         assert_eq!((visible(dir.path()).len(), files(dir.path()).len()), (600, 600));
@@ -214,5 +214,5 @@ fn options_that_make_no_sense_are_refused() {
     let blocked = TempDir::new().unwrap();
     fs::write(blocked.path().join("file"), "").unwrap();
     let below = spec(&blocked.path().join("file/t"), &[], &[("format", "json")]);
-    assert!(sink(&below).check().unwrap_err().message().starts_with("table `t`: create folder "));
+    assert!(sink(&below).check(&JobInfo::default()).unwrap_err().message().starts_with("table `t`: create folder "));
 }

@@ -19,7 +19,7 @@ use thalweg_engine::clock::Clock;
 use thalweg_engine::error::Result;
 use thalweg_engine::metrics::NodeMetrics;
 use thalweg_engine::operator::Subtask;
-use thalweg_engine::sink::{Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen};
+use thalweg_engine::sink::{JobInfo, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen};
 use thalweg_engine::source::{Fact, Poll, Position, ReaderContext, SourceFactory, SourceReader, Split};
 use thalweg_engine::state::{Budget, StateStore};
 use thalweg_engine::time::EventTime;
@@ -158,7 +158,8 @@ impl Task {
         let subtask = Subtask { index, parallelism: 4 };
         let mut state = StateStore::new("sink", subtask.key_groups(), &Budget::unlimited("test"));
         let (waker, metrics) = (Waker::noop(), Arc::default());
-        let mut open = SinkOpen { state: &mut state, subtask, waker, clock: clock.clone(), metrics };
+        let mut open =
+            SinkOpen { state: &mut state, job: &JobInfo::default(), subtask, waker, clock: clock.clone(), metrics };
         assert_eq!(sink.open(&mut open).unwrap(), Release::Checkpoint);
         Task { sink, clock: clock.clone(), frontier: EventTime::MIN }
     }

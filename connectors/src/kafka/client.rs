@@ -73,11 +73,29 @@ pub(crate) fn source_client(options: &KafkaOptions, until_end: bool) -> Result<S
     create(&config, options.bootstrap_servers())
 }
 
+/// The settings of a client that asks for topics to be made.
+pub(crate) fn client_config(options: &KafkaOptions) -> ClientConfig {
+    let mut config = configure(&options.properties, SINK_DEFAULTS, SINK_FIXED);
+    config.remove("statistics.interval.ms");
+    config
+}
+
+/// A client for writing in transactions under this id; does not wait for the broker.
+pub(crate) fn transactional_client(options: &KafkaOptions, id: &str) -> Result<SinkClient> {
+    let mut config = configure(&options.properties, SINK_DEFAULTS, SINK_FIXED);
+    if options.properties.get("delivery.timeout.ms").is_none() {
+        // At most that of a transaction.
+        config.set("delivery.timeout.ms", "60000");
+    }
+    config.set("transactional.id", id).set("enable.idempotence", "true");
+    create(&config, options.bootstrap_servers())
+}
+
 /// A client for writing; does not wait for the broker.
-pub(crate) fn sink_client(options: &KafkaOptions) -> Result<SinkClient> {
+pub(crate) fn sink_client(options: &KafkaOptions, delivery: Delivery) -> Result<SinkClient> {
     let mut config = configure(&options.properties, SINK_DEFAULTS, SINK_FIXED);
     let asked = |name: &str| options.properties.get(name).is_some();
-    match options.delivery {
+    match delivery {
         Delivery::None if !asked("acks") => {
             config.set("acks", "1");
         }
@@ -229,7 +247,7 @@ mod tests {
                 assert_eq!(config.get(name), Some(value), "{name}");
             }
         }
-        assert!(source_client(&o, false).is_ok() && sink_client(&o).is_ok());
+        assert!(source_client(&o, false).is_ok() && sink_client(&o, Delivery::AtLeastOnce).is_ok());
         let nobody =
             options(&[("properties.security.protocol", "sasl_plaintext"), ("properties.sasl.mechanism", "PLAIN")]);
         let error = source_client(&nobody, false).err().unwrap();

@@ -9,14 +9,19 @@
 //! | `source`, `reader` | the source, the reader of one subtask |
 //! | `table`, `formats` | a declared table to a source or a sink; its record formats |
 //! | `sink`, `producer` | the sink and its subtasks; batches of records to the client |
+//! | `chunk`, `committer`, `lane` | exactly once: rows that wait for their checkpoint, published in transactions |
 //! | `testing` | a cluster for tests and examples |
 
+mod admin;
+mod chunk;
 mod client;
+mod committer;
 mod discovery;
 mod enumerator;
 mod error;
 mod formats;
 mod health;
+mod lane;
 mod metadata;
 mod options;
 mod producer;

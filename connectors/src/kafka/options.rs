@@ -106,8 +106,10 @@ pub enum Partitioner {
 pub enum Delivery {
     /// Rows may be lost in a crash of the job or of a broker.
     None,
-    /// No row is lost; rows after the last checkpoint may come twice after a crash. The default.
+    /// No row is lost; rows after the last checkpoint may come twice after a crash. The default of a job without checkpoints.
     AtLeastOnce,
+    /// Readers of committed records see each row once, when its checkpoint is complete. The default of a job with checkpoints.
+    ExactlyOnce,
 }
 
 /// The options of one table, checked.
@@ -133,8 +135,8 @@ pub struct KafkaOptions {
     pub value_fields: ValueFields,
     /// Which partition a row goes to.
     pub partitioner: Partitioner,
-    /// What is promised to readers.
-    pub delivery: Delivery,
+    /// What is promised to readers; `None`: as much as the job can.
+    pub delivery: Option<Delivery>,
 }
 
 impl KafkaOptions {
@@ -392,13 +394,13 @@ fn partitioner(o: &Reader<'_>) -> Result<Partitioner> {
     )
 }
 
-fn delivery(o: &Reader<'_>) -> Result<Delivery> {
-    let name = "sink.delivery-guarantee";
-    if let Some(value) = o.get(name).filter(|v| v.eq_ignore_ascii_case("exactly-once")) {
-        let reason = "not supported yet, because it needs durable checkpoints; use 'at-least-once', and remove duplicates by key";
-        return Err(bad(name, value, reason));
-    }
-    o.choice(name, &[("at-least-once", Delivery::AtLeastOnce), ("none", Delivery::None)])
+fn delivery(o: &Reader<'_>) -> Result<Option<Delivery>> {
+    let names = [
+        ("exactly-once", Some(Delivery::ExactlyOnce)),
+        ("at-least-once", Some(Delivery::AtLeastOnce)),
+        ("none", Some(Delivery::None)),
+    ];
+    if o.get("sink.delivery-guarantee").is_none() { Ok(None) } else { o.choice("sink.delivery-guarantee", &names) }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ fn defaults_are_those_of_flink() {
     assert_eq!(o.topics, ["orders"]);
     assert_eq!((o.startup, o.bounded), (Startup::GroupOffsets, Bounded::Unbounded));
     assert_eq!((o.value_format.as_str(), o.key_format, o.value_fields), ("json", None, ValueFields::All));
-    assert_eq!((o.partitioner, o.delivery), (Partitioner::Default, Delivery::AtLeastOnce));
+    assert_eq!((o.partitioner, o.delivery), (Partitioner::Default, None));
 }
 
 #[test]
@@ -132,8 +132,7 @@ fn every_mistake_is_named_with_its_remedy() {
             ],
             "column `a` of `key.fields` does not begin so",
         ),
-        (&[("sink.delivery-guarantee", "exactly-once")], "use 'at-least-once'"),
-        (&[("sink.delivery-guarantee", "twice")], "expected one of 'at-least-once', 'none'"),
+        (&[("sink.delivery-guarantee", "twice")], "expected one of 'exactly-once', 'at-least-once', 'none'"),
         (&[("sink.partitioner", "hash")], "expected one of 'default', 'fixed', 'round-robin'"),
         (&[("properties.fetch.min.byte", "1")], "did you mean `properties.fetch.min.bytes`?"),
     ];

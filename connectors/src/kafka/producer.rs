@@ -19,6 +19,7 @@ use rdkafka_sys as sys;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_engine::error::{Error, Result};
 
 /// Where the client chooses the partition.
@@ -33,6 +34,7 @@ pub(crate) struct Outgoing<'a> {
 }
 
 /// What a record may carry besides.
+#[derive(Clone)]
 pub(crate) struct Extras {
     /// Milliseconds since 1970 UTC; `None` = now.
     pub(crate) timestamp: Option<i64>,
@@ -126,14 +128,15 @@ impl Producer {
         from_code(&format!("write a record of {bytes} bytes to topic `{}`", self.name), code, "")
     }
 
-    /// Takes the delivery reports that have come, and what else the client says. Errors: a record could not be delivered, or the
-    /// client has given up.
+    /// Takes the delivery reports that have come, and what else the client says; `wait`: for the first of them, at most.
+    /// Errors: a record could not be delivered, or the client has given up.
     #[expect(unsafe_code, reason = "calls the client library")]
-    pub(crate) fn reports(&mut self) -> Result<()> {
+    pub(crate) fn reports(&mut self, wait: Duration) -> Result<()> {
         let mut failure = None;
+        let mut wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
         loop {
             // SAFETY: the queue is ours; the event is freed below, after its last use.
-            let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
+            let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), std::mem::take(&mut wait_ms)) };
             if event.is_null() {
                 break;
             }
@@ -180,6 +183,11 @@ impl Producer {
     /// Why brokers cannot be reached right now.
     pub(crate) fn outage(&self) -> Option<Arc<str>> {
         self.client.context().outage()
+    }
+
+    /// The client, for transactions.
+    pub(crate) fn client(&self) -> &SinkClient {
+        &self.client
     }
 
     /// Records accepted and not yet reported.

@@ -4,13 +4,17 @@
 //! Rows are encoded in [`KafkaSinkTask::write`] and handed to the client as far as its buffer allows; the rest waits in the
 //! subtask, which is then busy.
 //!
+//! In a job that keeps checkpoints rows are published exactly once, unless the table asks for less: they wait in the checkpoint
+//! (`committer.rs`). Otherwise they are handed to the client at once.
+//!
 //! Invariants
-//! - S1 at least once: `prepare` is done only when every record before it has been acknowledged; a record that could not be
-//!   delivered fails the job.
+//! - S1 at least once: `prepare` is done only when every record before it has been acknowledged, or is part of the checkpoint; a
+//!   record that could not be delivered fails the job.
 //! - S2 bounded: at most [`IN_FLIGHT_MAX`] records, the client's `queue.buffering.max.kbytes`, and one batch.
 //! - S3 records of one subtask with one key stay in order.
 
 use super::client::{partitions, sink_client};
+use super::committer::{Gathered, KafkaCommitter, Unpublished};
 use super::options::{Delivery, KafkaOptions, Partitioner};
 use super::producer::{ANY_PARTITION, Extras, Outgoing, Producer};
 use crate::format::{Encoded, Encoder};
@@ -20,10 +24,13 @@ use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use rdkafka::message::{Header, OwnedHeaders};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use thalweg_engine::batch::Batch;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
-use thalweg_engine::sink::{Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+use thalweg_engine::sink::{
+    Committer, JobInfo, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written,
+};
 
 /// Records in flight above which a subtask is busy.
 pub const IN_FLIGHT_MAX: usize = 32_768;
@@ -65,6 +72,7 @@ pub struct KafkaSink {
     layout: SinkLayout,
     /// How many partitions the topic has, once somebody has asked.
     partitions: Arc<OnceLock<i32>>,
+    unpublished: Arc<Unpublished>,
 }
 
 impl KafkaSink {
@@ -72,7 +80,14 @@ impl KafkaSink {
     pub fn new(table: &str, options: KafkaOptions, layout: SinkLayout) -> Result<KafkaSink> {
         let topic = options.sink_topic()?.into();
         let options = Arc::new(options);
-        Ok(KafkaSink { table: table.into(), topic, options, layout, partitions: Arc::default() })
+        Ok(KafkaSink {
+            table: table.into(),
+            topic,
+            options,
+            layout,
+            partitions: Arc::default(),
+            unpublished: Arc::default(),
+        })
     }
 }
 
@@ -90,20 +105,37 @@ impl SinkFactory for KafkaSink {
             partitions: self.partitions.clone(),
             placing: Placing::ByKey,
             pending: VecDeque::new(),
+            unpublished: self.unpublished.clone(),
             open: None,
         }))
     }
 
-    fn check(&self) -> Result<()> {
+    fn committer(&self, job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
+        let KafkaSink { table, topic, options, unpublished, .. } = self;
+        let exactly = delivery(options, job) == Delivery::ExactlyOnce;
+        Ok(exactly.then(|| Box::new(KafkaCommitter::new(table, topic, options, job, unpublished)) as _))
+    }
+
+    fn check(&self, job: &JobInfo) -> Result<()> {
+        if delivery(&self.options, job) == Delivery::ExactlyOnce && !job.is_durable() {
+            let text = format!("table `{}`: 'sink.delivery-guarantee' = 'exactly-once' needs checkpoints", self.table);
+            return Err(Error::user(format!("{text}; set checkpoint.dir, or choose 'at-least-once'")));
+        }
         count_partitions(&self.options, &self.topic, &self.partitions).map(|_| ())
     }
+}
+
+/// What is promised to readers: unless the table says it, as much as the job can.
+fn delivery(options: &KafkaOptions, job: &JobInfo) -> Delivery {
+    let most = if job.is_durable() { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce };
+    options.delivery.unwrap_or(most)
 }
 
 fn count_partitions(options: &KafkaOptions, topic: &str, known: &OnceLock<i32>) -> Result<i32> {
     if let Some(count) = known.get() {
         return Ok(*count);
     }
-    let found = partitions(&sink_client(options)?, options.bootstrap_servers(), topic, true)?;
+    let found = partitions(&sink_client(options, Delivery::AtLeastOnce)?, options.bootstrap_servers(), topic, true)?;
     let count = i32::try_from(found.len()).unwrap_or(i32::MAX);
     Ok(*known.get_or_init(|| count))
 }
@@ -121,7 +153,16 @@ struct KafkaSinkTask {
     placing: Placing,
     /// Batches of which the client has not taken everything yet.
     pending: VecDeque<Pending>,
-    open: Option<(Producer, Arc<NodeMetrics>)>,
+    unpublished: Arc<Unpublished>,
+    open: Option<(Out, Arc<NodeMetrics>)>,
+}
+
+/// Where records go.
+enum Out {
+    /// To the cluster; whether a barrier waits for them.
+    Sent { producer: Producer, acknowledged: bool },
+    /// Into the next checkpoint.
+    Gathered(Gathered),
 }
 
 /// Which partition the next record goes to.
@@ -218,10 +259,20 @@ fn millis_of(rows: &RecordBatch, column: Option<usize>) -> Result<Option<ArrayRe
 }
 
 impl KafkaSinkTask {
-    /// Hands over what the client has room for, and takes its reports. `limit`: above this many in flight it is busy.
+    /// Hands over what there is room for, and takes the client's reports. `limit`: above this many in flight it is busy.
     fn pump(&mut self, limit: usize) -> Result<Written> {
-        let (producer, metrics) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
-        producer.reports()?;
+        let (out, metrics) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
+        let producer = match out {
+            Out::Sent { producer, .. } => producer,
+            Out::Gathered(gathered) => {
+                for pending in self.pending.drain(..) {
+                    gather(gathered, &pending, &self.placing)?;
+                    self.placing.advance(pending.values.len());
+                }
+                return Ok(if gathered.is_busy() { Written::Busy } else { Written::Done });
+            }
+        };
+        producer.reports(Duration::ZERO)?;
         metrics.trouble.set(producer.outage());
         while let Some(pending) = self.pending.front_mut() {
             let sent = send(producer, pending, &self.placing)?;
@@ -238,6 +289,16 @@ impl KafkaSinkTask {
         let busy = !self.pending.is_empty() || in_flight > limit;
         Ok(if busy { Written::Busy } else { Written::Done })
     }
+}
+
+/// Adds all records of a batch to the next checkpoint.
+fn gather(gathered: &mut Gathered, pending: &Pending, placing: &Placing) -> Result<()> {
+    let plain = pending.timestamps.is_none() && pending.headers.is_none();
+    for index in 0..pending.values.len() {
+        let extras = (!plain).then(|| pending.extras(index));
+        gathered.add(&pending.record(index, placing.of(index)), extras.as_ref())?;
+    }
+    Ok(())
 }
 
 /// Sends what is left of a batch; returns how many records the client took.
@@ -268,10 +329,17 @@ impl Sink for KafkaSinkTask {
                 Placing::InTurn { next: subtask % partitions, partitions }
             }
         };
-        let waker = ctx.waker.clone();
-        let producer = Producer::new(sink_client(&self.options)?, &self.topic, Arc::new(move || waker.wake()))?;
         ctx.metrics.peer.set(Some(self.options.bootstrap_servers().into()));
-        self.open = Some((producer, ctx.metrics.clone()));
+        let delivery = delivery(&self.options, ctx.job);
+        if delivery == Delivery::ExactlyOnce {
+            let gathered = Gathered::new(ctx.job, ctx.subtask.index, &ctx.waker, &self.unpublished);
+            self.open = Some((Out::Gathered(gathered), ctx.metrics.clone()));
+            return Ok(Release::Checkpoint);
+        }
+        let (waker, client) = (ctx.waker.clone(), sink_client(&self.options, delivery)?);
+        let producer = Producer::new(client, &self.topic, Arc::new(move || waker.wake()))?;
+        let acknowledged = delivery != Delivery::None;
+        self.open = Some((Out::Sent { producer, acknowledged }, ctx.metrics.clone()));
         Ok(Release::Batch)
     }
 
@@ -301,7 +369,11 @@ impl Sink for KafkaSinkTask {
     }
 
     fn prepare(&mut self, _: u64, _: bool, _: &mut SinkContext<'_>) -> Result<Prepare> {
-        let limit = if self.options.delivery == Delivery::None { usize::MAX } else { 0 };
+        let limit = match &mut self.open {
+            Some((Out::Gathered(gathered), _)) => return gathered.prepare().map(Prepare::Done),
+            Some((Out::Sent { acknowledged: false, .. }, _)) => usize::MAX,
+            _ => 0,
+        };
         Ok(match self.pump(limit)? {
             Written::Done => Prepare::Done(Prepared::default()),
             Written::Busy => Prepare::Pending,

@@ -64,6 +64,7 @@ impl Task {
         let mut state = StateStore::new("sink", subtask.key_groups(), &Budget::unlimited("test"));
         let mut open = SinkOpen {
             state: &mut state,
+            job: &JobInfo::default(),
             subtask,
             waker: task.waker.clone(),
             clock: task.clock.clone(),
@@ -129,7 +130,7 @@ fn after_a_barrier_every_row_is_there() {
     let cluster = Cluster::start();
     let topic = cluster.topic("written", 3);
     let factory = KafkaSink::new("out", options(&cluster, &topic, &[]), numbers()).unwrap();
-    factory.check().unwrap();
+    factory.check(&JobInfo::default()).unwrap();
     let mut task = Task::start(&factory, 0);
     for batch in 0..20 {
         task.write(rows(batch * 1000..(batch + 1) * 1000)).unwrap();

@@ -8,6 +8,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without a cluster has failed")]
 
+use super::admin::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -205,6 +206,23 @@ impl Cluster {
         (0..partitions).map(|p| consumer.fetch_watermarks(topic, p, ANSWER).expect("watermarks").1).collect()
     }
 
+    /// Waits until no transaction is open in a topic: what is committed then reaches to the end. Fails after twenty seconds.
+    pub fn await_no_transaction(&self, topic: &str, partitions: i32) {
+        let ends = |level: &str| -> Vec<i64> {
+            let consumer: BaseConsumer = self.config().set("isolation.level", level).create().expect("a consumer");
+            let end = |p| consumer.fetch_watermarks(topic, p, ANSWER).expect("watermarks").1;
+            let ends = (0..partitions).map(end).collect();
+            let _ = consumer.poll(POLL);
+            ends
+        };
+        for _ in 0..500 {
+            if ends("read_committed") == ends("read_uncommitted") {
+                return;
+            }
+        }
+        panic!("a transaction is open in topic `{topic}`");
+    }
+
     /// Commits an offset for a group.
     pub fn commit_group(&self, group: &str, topic: &str, offsets: &[(i32, i64)]) {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a consumer");
@@ -271,24 +289,5 @@ fn read(message: &impl Message) -> ReadRecord {
         value: message.payload().map(<[u8]>::to_vec),
         timestamp: message.timestamp().to_millis(),
         headers: headers.unwrap_or_default(),
-    }
-}
-
-/// Waits for a future that another thread completes.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::task::Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-    let mut context = std::task::Context::from_waker(&waker);
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-        std::thread::park();
     }
 }

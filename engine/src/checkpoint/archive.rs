@@ -5,11 +5,12 @@
 //! - A1 a listing only says where to begin: the end of the sequence is found by asking for the next name.
 //! - A2 whatever is read is checked against the length and checksum under which it was named.
 
-use super::Checkpoint;
-use super::manifest::{CheckpointId, Entry, FileRef, Manifest, Record, SubtaskFiles};
+use super::manifest::{CheckpointId, Entry, FileRef, Manifest, PreparedFiles, Record, SubtaskFiles, unhex};
 use super::objects::Objects;
+use super::{Checkpoint, PreparedParts};
 use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
+use crate::sink::Prepared;
 use crate::state::{Chain, OperatorSnapshot};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,12 +96,26 @@ impl Archive {
 
     /// A checkpoint with its state. Errors: `external` if anything is missing or damaged.
     pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
-        let mut checkpoint = manifest.checkpoint()?;
+        let mut checkpoint = manifest.checkpoint();
         for (id, subtasks) in &manifest.operators {
             let chains = subtasks.iter().map(|s| self.chain(s)).collect::<Result<Vec<_>>>();
             checkpoint.operators.insert(id.clone(), chains.map_err(|e| e.context(format!("state of `{id}`")))?);
         }
+        for (id, sinks) in &manifest.prepared {
+            let mut parts = PreparedParts::new();
+            for (sink, files) in sinks {
+                let prepared = files.iter().map(|f| self.prepared(f)).collect::<Result<_>>();
+                parts.insert(sink.clone(), prepared.map_err(|e| e.context(format!("unpublished rows of `{sink}`")))?);
+            }
+            checkpoint.prepared.insert(id.epoch(), parts);
+        }
         Ok(checkpoint)
+    }
+
+    fn prepared(&self, files: &PreparedFiles) -> Result<Prepared> {
+        let bytes = unhex(&files.bytes).ok_or_else(|| Error::external("no hex in a manifest").with_retry(false))?;
+        let rows = files.rows.iter().map(|f| Ok(f.check(self.objects.get(&f.path)?)?.into()));
+        Ok(Prepared { bytes, rows: rows.collect::<Result<_>>()? })
     }
 
     fn chain(&self, subtask: &SubtaskFiles) -> Result<Chain> {

@@ -4,6 +4,7 @@
 //! records/00000000000000000017      entry 17 of the job's one sequence: a generation begins, or a checkpoint is complete
 //! manifests/3-9                     what checkpoint 9 of generation 3 is made of
 //! snapshots/3-9/2                   state of one subtask, as `state::codec` writes it; named by this manifest and later ones
+//! prepared/3-9/0                    rows that a sink has not published yet
 //! markers/3-9                       all sinks have committed checkpoint 3-9
 //! ```
 //!
@@ -12,9 +13,8 @@
 //! - J2 every file says which version of this format it has; unknown versions are refused.
 //! - J3 every object is named together with its length and SHA-256; a record carries its own.
 
-use super::{Checkpoint, PreparedParts, SourceCheckpoint};
+use super::{Checkpoint, SourceCheckpoint};
 use crate::error::{Error, Result};
-use crate::sink::Prepared;
 use crate::time::EventTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -113,13 +113,13 @@ pub(crate) fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'?'));
     bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|p| u8::from_str_radix(std::str::from_utf8(p).ok().filter(|p| p.len() == 2)?, 16).ok()).collect()
 }
@@ -136,6 +136,8 @@ pub struct SubtaskFiles {
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u16,
+    /// The same in all runs of a job.
+    pub job: String,
     /// Which checkpoint.
     pub id: CheckpointId,
     /// When its barrier was complete, in ms since 1970.
@@ -150,20 +152,25 @@ pub struct Manifest {
     pub frontiers: BTreeMap<String, EventTime>,
     /// By operator id, the snapshots of each subtask.
     pub operators: BTreeMap<String, Vec<SubtaskFiles>>,
-    /// By checkpoint id, then by sink: what was prepared and not known to be committed, in hex.
-    pub prepared: BTreeMap<CheckpointId, BTreeMap<String, Vec<String>>>,
+    /// By checkpoint id, then by sink: what was prepared and not known to be committed.
+    pub prepared: BTreeMap<CheckpointId, BTreeMap<String, Vec<PreparedFiles>>>,
+}
+
+/// What one subtask of a sink prepared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedFiles {
+    /// The sink's own bytes, in hex.
+    pub bytes: String,
+    /// Its rows.
+    pub rows: Vec<FileRef>,
 }
 
 impl Manifest {
-    /// Everything of a checkpoint but its state, which is in files.
-    pub fn new(checkpoint: &Checkpoint, taken_ms: i64, savepoint: bool) -> Manifest {
-        let texts = |parts: &Vec<Prepared>| parts.iter().map(|p| hex(&p.0)).collect();
-        let prepared = checkpoint.prepared.iter().map(|(epoch, sinks)| {
-            let sinks = sinks.iter().map(|(sink, parts)| (sink.clone(), texts(parts))).collect();
-            (CheckpointId::of_epoch(*epoch), sinks)
-        });
+    /// Everything of a checkpoint but what is in files of its own: state, and what sinks prepared.
+    pub fn new(job: &str, checkpoint: &Checkpoint, taken_ms: i64, savepoint: bool) -> Manifest {
         Manifest {
             format: FORMAT,
+            job: job.to_owned(),
             id: CheckpointId::of_epoch(checkpoint.epoch),
             taken_ms,
             savepoint,
@@ -171,40 +178,37 @@ impl Manifest {
             sources: checkpoint.sources.clone(),
             frontiers: checkpoint.frontiers.clone(),
             operators: BTreeMap::new(),
-            prepared: prepared.collect(),
+            prepared: BTreeMap::new(),
         }
     }
 
-    /// The checkpoint without its state.
-    pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let parts = |texts: &Vec<String>| texts.iter().map(|t| unhex(t).map(Prepared)).collect::<Option<Vec<_>>>();
-        let mut prepared = BTreeMap::new();
-        for (id, sinks) in &self.prepared {
-            let mut all = PreparedParts::new();
-            for (sink, texts) in sinks {
-                let parts = parts(texts).ok_or_else(|| Error::external(format!("manifest {}: no hex", self.id)))?;
-                all.insert(sink.clone(), parts);
-            }
-            prepared.insert(id.epoch(), all);
-        }
-        Ok(Checkpoint {
+    /// The checkpoint without what is in files: operators and sinks are there, with nothing.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let sinks = |sinks: &BTreeMap<String, _>| sinks.keys().map(|sink| (sink.clone(), vec![])).collect();
+        Checkpoint {
             epoch: self.id.epoch(),
             graph: self.graph.clone(),
             sources: self.sources.clone(),
-            operators: BTreeMap::new(),
             frontiers: self.frontiers.clone(),
-            prepared,
-        })
+            operators: self.operators.keys().map(|id| (id.clone(), vec![])).collect(),
+            prepared: self.prepared.iter().map(|(id, all)| (id.epoch(), sinks(all))).collect(),
+        }
+    }
+
+    /// Every file that it names.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let rows = self.prepared.values().flat_map(BTreeMap::values).flatten().flat_map(|part| &part.rows);
+        self.snapshots().chain(rows)
     }
 
     /// Every snapshot that it names.
-    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+    pub fn snapshots(&self) -> impl Iterator<Item = &FileRef> {
         self.operators.values().flatten().flat_map(|subtask| &subtask.files)
     }
 
     /// Bytes of all snapshots.
     pub fn state_bytes(&self) -> u64 {
-        self.files().map(|f| f.bytes).sum()
+        self.snapshots().map(|f| f.bytes).sum()
     }
 
     /// As bytes.
@@ -234,7 +238,10 @@ fn check_format(bytes: &[u8]) -> std::result::Result<(), String> {
 #[serde(rename_all = "kebab-case")]
 pub enum Entry {
     /// A run has taken the job over. Such entries stay for ever: whoever slept since before finds one in his way.
-    Generation,
+    Generation {
+        /// The same in all runs of a job.
+        job: String,
+    },
     /// A checkpoint is complete.
     Checkpoint {
         /// Which.
@@ -328,16 +335,15 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_keeps_what_sinks_prepared() {
-        let parts = PreparedParts::from([("sink".to_owned(), vec![Prepared(vec![0, 255, 16]), Prepared(vec![])])]);
-        let prepared = BTreeMap::from([(5, parts.clone()), (7, parts)]);
-        let checkpoint = Checkpoint { epoch: 7, prepared, ..Checkpoint::default() };
-        let manifest = Manifest::new(&checkpoint, 1, true);
-        let read = Manifest::from_bytes(&manifest.to_bytes().unwrap()).unwrap();
-        assert_eq!((&read, read.checkpoint().unwrap()), (&manifest, checkpoint));
-        let newer = String::from_utf8(manifest.to_bytes().unwrap()).unwrap().replace("\"format\":1", "\"format\":2");
+    fn a_manifest_of_another_version_is_refused() {
+        let manifest = Manifest::new("job", &Checkpoint { epoch: 7, ..Checkpoint::default() }, 1, true);
+        let bytes = manifest.to_bytes().unwrap();
+        assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+        let newer = String::from_utf8(bytes).unwrap().replace("\"format\":1", "\"format\":2");
         let e = Manifest::from_bytes(newer.as_bytes()).unwrap_err();
         assert!(e.message().contains("format 2, this build reads 1"), "{e}");
+        assert_eq!(unhex(&hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
+        assert_eq!((unhex("0"), unhex("zz")), (None, None));
     }
 
     #[test]

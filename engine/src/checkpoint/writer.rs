@@ -9,7 +9,7 @@
 
 use super::Checkpoint;
 use super::archive::{Archive, Complete, complete};
-use super::manifest::{CheckpointId, Entry, FORMAT, FileRef, Manifest, Record, SubtaskFiles};
+use super::manifest::{CheckpointId, Entry, FORMAT, FileRef, Manifest, PreparedFiles, Record, SubtaskFiles, hash, hex};
 use super::objects::Created;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -59,11 +59,14 @@ pub struct Saved {
 pub struct Writer {
     archive: Archive,
     clock: Clock,
+    job: String,
     generation: u32,
     next_sequence: u64,
     retain: usize,
     chains: BTreeMap<(String, u32), Vec<(bool, FileRef)>>,
     pending: Vec<Pending>,
+    /// Rows of sinks in storage, by checkpoint, sink, subtask and chunk.
+    rows: BTreeMap<(u64, String, usize, usize), FileRef>,
     /// Complete checkpoints, oldest first.
     complete: Vec<Complete>,
     files: u64,
@@ -71,9 +74,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Takes the job over: from now on every earlier run fails at its next checkpoint. Errors: what the storage says.
-    pub fn begin(archive: Archive, retain: usize, clock: Clock) -> Result<Writer> {
+    /// Takes the job over: from now on every earlier run fails at its next checkpoint. `origin`: what it goes on from, if that lies
+    /// elsewhere; the job is the same, and its ids go on. Errors: what the storage says.
+    pub fn begin(archive: Archive, origin: Option<&Manifest>, retain: usize, clock: Clock) -> Result<Writer> {
         let mut writer = Writer {
+            job: String::new(),
             archive,
             clock,
             generation: 0,
@@ -81,19 +86,28 @@ impl Writer {
             retain: retain.max(1),
             chains: BTreeMap::new(),
             pending: vec![],
+            rows: BTreeMap::new(),
             complete: vec![],
             files: 0,
             since_sweep: 0,
         };
         loop {
             let sequence = writer.archive.sequence()?;
-            let known = sequence.iter().filter_map(|f| f.record.as_ref().ok()).map(|r| r.generation).max();
+            let records = || sequence.iter().filter_map(|f| f.record.as_ref().ok());
+            let known = records().map(|r| r.generation).chain(origin.map(|m| m.id.generation)).max();
+            let job = |r: &Record| match &r.entry {
+                Entry::Generation { job } => Some(job.clone()),
+                Entry::Checkpoint { .. } => None,
+            };
+            let job = records().find_map(job).or_else(|| origin.map(|m| m.job.clone()));
+            writer.job = job.unwrap_or_else(|| writer.new_job());
             // A damaged record may be of a later generation than all that can be read.
             let damaged = sequence.iter().filter(|f| f.record.is_err()).count() as u32;
             writer.complete = complete(&sequence);
             writer.generation = known.unwrap_or(0) + damaged + 1;
             writer.next_sequence = sequence.last().map_or(1, |f| f.sequence + 1);
-            if failpoint::step("generation.create", || writer.record(Entry::Generation))? {
+            let entry = Entry::Generation { job: writer.job.clone() };
+            if failpoint::step("generation.create", || writer.record(entry))? {
                 return Ok(writer);
             }
         }
@@ -107,6 +121,17 @@ impl Writer {
     /// The reading end.
     pub fn archive(&self) -> &Archive {
         &self.archive
+    }
+
+    /// A name that no other job has.
+    fn new_job(&self) -> String {
+        let unique = (self.clock.wall_ms(), self.clock.now(), std::process::id(), self.archive.objects().url());
+        hash(format!("{unique:?}").as_bytes()).chars().take(12).collect()
+    }
+
+    /// The name of the job: the same in all runs.
+    pub fn job(&self) -> &str {
+        &self.job
     }
 
     /// The number of this run.
@@ -168,7 +193,8 @@ impl Writer {
             }
             chain.push((full, file));
         }
-        let mut manifest = Manifest::new(checkpoint, self.clock.wall_ms(), savepoint);
+        let mut manifest = Manifest::new(&self.job, checkpoint, self.clock.wall_ms(), savepoint);
+        written_bytes += self.save_prepared(checkpoint, &mut manifest)?;
         for ((operator, _), chain) in &self.chains {
             let files = chain.iter().map(|(_, file)| file.clone()).collect();
             manifest.operators.entry(operator.clone()).or_default().push(SubtaskFiles { files });
@@ -183,6 +209,35 @@ impl Writer {
         let (sequence, written_ms) = (self.next_sequence - 1, self.clock.wall_ms());
         self.complete.push(Complete { sequence, id, written_ms, manifest: file, savepoint });
         Ok(Saved { id, written_bytes, state_bytes: manifest.state_bytes() })
+    }
+
+    /// Stores the rows of sinks that are not stored yet, and names all; returns the bytes written.
+    fn save_prepared(&mut self, checkpoint: &Checkpoint, manifest: &mut Manifest) -> Result<u64> {
+        let id = manifest.id;
+        let mut written = 0;
+        self.rows.retain(|(epoch, ..), _| checkpoint.prepared.contains_key(epoch));
+        for (epoch, sinks) in &checkpoint.prepared {
+            for (sink, parts) in sinks {
+                let mut all = vec![];
+                for (subtask, part) in parts.iter().enumerate() {
+                    let mut files = PreparedFiles { bytes: hex(&part.bytes), rows: vec![] };
+                    for (chunk, rows) in part.rows.iter().enumerate() {
+                        let key = (*epoch, sink.clone(), subtask, chunk);
+                        if !self.rows.contains_key(&key) {
+                            let file = FileRef::new(format!("prepared/{id}/{}", self.files), rows);
+                            failpoint::step("prepared.put", || self.archive.objects().put(&file.path, rows))?;
+                            self.files += 1;
+                            written += file.bytes;
+                            self.rows.insert(key.clone(), file);
+                        }
+                        files.rows.extend(self.rows.get(&key).cloned());
+                    }
+                    all.push(files);
+                }
+                manifest.prepared.entry(CheckpointId::of_epoch(*epoch)).or_default().insert(sink.clone(), all);
+            }
+        }
+        Ok(written)
     }
 
     /// The subtasks whose chain should begin anew with the next snapshot.
@@ -232,7 +287,7 @@ impl Writer {
         let newest = self.complete.last().map(|c| c.id);
         let old = self.clock.wall_ms() - grace_ms;
         objects.remove_unfinished(old)?;
-        for folder in ["manifests", "markers", "snapshots"] {
+        for folder in ["manifests", "markers", "snapshots", "prepared"] {
             for object in objects.list(folder)? {
                 let id = object.name.split('/').nth(1).and_then(|id| id.parse::<CheckpointId>().ok());
                 let passed = id.is_some_and(|id| newest.is_some_and(|newest| id < newest));

@@ -58,7 +58,7 @@ impl Operator {
 }
 
 fn writer(folder: &TempDir, retain: usize) -> Writer {
-    Writer::begin(Archive::at(folder.path().to_str().unwrap()).unwrap(), retain, Clock::system()).unwrap()
+    Writer::begin(Archive::at(folder.path().to_str().unwrap()).unwrap(), None, retain, Clock::system()).unwrap()
 }
 
 fn checkpoint(writer: &Writer, number: u64) -> Checkpoint {

@@ -3,7 +3,7 @@
 
 use crate::batch::Batch;
 use crate::error::Result;
-use crate::sink::{Committer, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+use crate::sink::{Committer, JobInfo, Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl SinkFactory for CollectSink {
         Ok(Box::new(Collect { to: self.clone(), subtask: 0, buffer: vec![], busy_until: None }))
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
+    fn committer(&self, _job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
         Ok(Some(Box::new(Releaser(self.clone()))))
     }
 }
@@ -106,7 +106,7 @@ impl Sink for Collect {
     fn prepare(&mut self, id: u64, _last: bool, _ctx: &mut SinkContext<'_>) -> Result<Prepare> {
         let rows = std::mem::take(&mut self.buffer);
         self.to.collected().prepared.insert((id, self.subtask), rows);
-        Ok(Prepare::Done(Prepared(self.subtask.to_le_bytes().to_vec())))
+        Ok(Prepare::Done(Prepared::new(self.subtask.to_le_bytes().to_vec())))
     }
 }
 
@@ -116,7 +116,7 @@ impl Releaser {
     fn release(&self, id: u64, parts: &[Prepared]) {
         let mut collected = self.0.collected();
         for part in parts {
-            let subtask = u32::from_le_bytes(part.0.as_slice().try_into().unwrap());
+            let subtask = u32::from_le_bytes(part.bytes.as_slice().try_into().unwrap());
             if let Some(rows) = collected.prepared.remove(&(id, subtask)) {
                 collected.released.entry(id).or_default().extend(rows);
             }

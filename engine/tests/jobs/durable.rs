@@ -18,7 +18,7 @@ fn options(parallelism: u32) -> JobOptions {
 /// Takes the job over and starts it from the newest checkpoint, or afresh.
 fn start(folder: &TempDir, graph: &Graph, parallelism: u32) -> (JobHandle, Option<CheckpointId>) {
     let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
-    let writer = Writer::begin(archive, 2, Clock::system()).unwrap();
+    let writer = Writer::begin(archive, None, 2, Clock::system()).unwrap();
     let from: Option<Checkpoint> = writer.checkpoints().last().map(|c| {
         let manifest = writer.archive().manifest(c).unwrap();
         writer.archive().load(&manifest).unwrap()
@@ -95,7 +95,7 @@ fn a_run_that_was_taken_over_fails_and_commits_nothing_more() {
     let (old, _) = start(&folder, &graph, 2);
     released_more(&to, &old);
     let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
-    let newer = Writer::begin(archive, 2, Clock::system()).unwrap();
+    let newer = Writer::begin(archive, None, 2, Clock::system()).unwrap();
     let outcome = old.wait();
     let error = outcome.error.unwrap();
     assert!(error.message().contains("another run has taken over"), "{error}");

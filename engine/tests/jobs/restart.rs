@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::clock::Clock;
 use thalweg_engine::rng::Rng;
-use thalweg_engine::sink::{Committer, Prepared, Sink, SinkFactory};
+use thalweg_engine::sink::{Committer, JobInfo, Prepared, Sink, SinkFactory};
 use thalweg_engine::testing::collect::CollectSink;
 use thalweg_engine::testing::scripted::ScriptedSource;
 use thalweg_engine::{Checkpoint, Ending, Error, Graph, Job, JobOptions, Result};
@@ -86,8 +86,8 @@ impl SinkFactory for StuckCommits {
         self.0.sink()
     }
 
-    fn committer(&self) -> Result<Option<Box<dyn Committer>>> {
-        let inner = self.0.committer()?;
+    fn committer(&self, job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
+        let inner = self.0.committer(job)?;
         Ok(inner.map(|inner| Box::new(StuckCommitter { inner, to: self.0.clone() }) as Box<dyn Committer>))
     }
 }

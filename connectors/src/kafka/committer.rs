@@ -1,0 +1,230 @@
+//! Publishes the rows of complete checkpoints to a topic, exactly once. One per sink and job, on a thread of its own.
+//!
+//! Rows wait in the checkpoint itself, as chunks; here they go out in short transactions, so that no transaction is open while a
+//! job works, and none can time out with rows in it. Each lane has a transactional id and a partition of the marker topic; a
+//! subtask's rows go through the lane of its number. Lanes are fixed, so that a job may change its parallelism.
+//!
+//! Invariants
+//! - O1 chunks of a lane are published in the order of checkpoints, subtasks and chunks.
+//! - O2 rows that wait in a restored checkpoint are published only if the topic of markers is there to ask.
+
+use super::admin;
+use super::chunk::Packer;
+use super::client::source_client;
+use super::lane::{Lane, Marker, exists};
+use super::options::KafkaOptions;
+use super::producer::{Extras, Outgoing};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use thalweg_engine::Waker;
+use thalweg_engine::checkpoint::CheckpointId;
+use thalweg_engine::error::{Error, Result};
+use thalweg_engine::sink::{Committer, JobInfo, Prepared};
+
+/// Lanes of a sink, and partitions of its topic of markers.
+pub(super) const LANES: i32 = 8;
+/// The version of [`Part`].
+const VERSION: u32 = 1;
+/// Bytes that a subtask gathers before it asks for a checkpoint.
+const GATHERED_MAX: usize = 64 << 20;
+/// Bytes of complete checkpoints that wait to be published, above which the sink takes no rows.
+const UNPUBLISHED_MAX: u64 = 256 << 20;
+
+/// What a subtask says about its rows.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    version: u32,
+    lane: i32,
+}
+
+/// Rows between a complete barrier and their publication: shared by the subtasks and the committer of a process.
+#[derive(Default)]
+pub(super) struct Unpublished {
+    bytes: AtomicU64,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Unpublished {
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > UNPUBLISHED_MAX
+    }
+
+    fn published(&self, bytes: u64) {
+        let was_full = self.is_full();
+        // Rows of a restored checkpoint were never counted.
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |b| Some(b.saturating_sub(bytes)));
+        if was_full && !self.is_full() {
+            self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// The rows of one subtask since the last barrier.
+pub(super) struct Gathered {
+    job: JobInfo,
+    lane: i32,
+    packer: Packer,
+    chunks: Vec<Arc<[u8]>>,
+    bytes: usize,
+    asked: bool,
+    unpublished: Arc<Unpublished>,
+}
+
+impl Gathered {
+    pub(super) fn new(job: &JobInfo, subtask: u32, waker: &Waker, unpublished: &Arc<Unpublished>) -> Gathered {
+        unpublished.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker.clone());
+        Gathered {
+            job: job.clone(),
+            lane: i32::try_from(subtask).unwrap_or(0) % LANES,
+            packer: Packer::default(),
+            chunks: vec![],
+            bytes: 0,
+            asked: false,
+            unpublished: unpublished.clone(),
+        }
+    }
+
+    /// Adds a record.
+    pub(super) fn add(&mut self, record: &Outgoing<'_>, extras: Option<&Extras>) -> Result<()> {
+        let finished = self.packer.add(record, extras)?;
+        self.keep(finished);
+        Ok(())
+    }
+
+    fn keep(&mut self, chunk: Option<Arc<[u8]>>) {
+        self.bytes += chunk.as_ref().map_or(0, |c| c.len());
+        self.chunks.extend(chunk);
+    }
+
+    /// Whether the sink should take no more rows: earlier ones wait for the cluster. Asks for a checkpoint when there are many.
+    pub(super) fn is_busy(&mut self) -> bool {
+        if !self.asked && self.bytes + self.packer.begun_bytes() > GATHERED_MAX {
+            self.asked = true;
+            self.job.request_checkpoint();
+        }
+        self.unpublished.is_full()
+    }
+
+    /// What the checkpoint keeps.
+    pub(super) fn prepare(&mut self) -> Result<Prepared> {
+        let last = self.packer.finish()?;
+        self.keep(last);
+        self.asked = false;
+        self.unpublished.bytes.fetch_add(std::mem::take(&mut self.bytes) as u64, Ordering::Relaxed);
+        let part = serde_json::to_vec(&Part { version: VERSION, lane: self.lane });
+        let bytes = part.map_err(|e| Error::internal(format!("pack rows: {e}")))?;
+        Ok(Prepared { bytes, rows: std::mem::take(&mut self.chunks) })
+    }
+}
+
+/// See the module.
+pub(super) struct KafkaCommitter {
+    options: Arc<KafkaOptions>,
+    topic: Arc<str>,
+    markers: Arc<str>,
+    prefix: String,
+    generation: u32,
+    has_markers: bool,
+    lanes: BTreeMap<i32, Lane>,
+    unpublished: Arc<Unpublished>,
+}
+
+impl KafkaCommitter {
+    /// For the table's topic. Asks nobody yet.
+    pub(super) fn new(
+        table: &str,
+        topic: &Arc<str>,
+        options: &Arc<KafkaOptions>,
+        job: &JobInfo,
+        unpublished: &Arc<Unpublished>,
+    ) -> KafkaCommitter {
+        let prefix = format!("thalweg-{}-{}", job.id, legal(table));
+        KafkaCommitter {
+            options: options.clone(),
+            topic: topic.clone(),
+            markers: format!("{prefix}-markers").into(),
+            prefix,
+            generation: job.generation,
+            has_markers: false,
+            lanes: BTreeMap::new(),
+            unpublished: unpublished.clone(),
+        }
+    }
+
+    fn find_markers(&mut self, id: CheckpointId) -> Result<()> {
+        if self.has_markers {
+            return Ok(());
+        }
+        let is_restored = id.generation < self.generation;
+        if is_restored && !exists(&source_client(&self.options, false)?, &self.markers)? {
+            let text = format!("topic `{}` is missing, which says whether checkpoint {id} was published", self.markers);
+            let remedy =
+                "bring it back, or go on without these rows by --allow-dropped-state and another name for the table";
+            return Err(Error::user(format!("{text}; {remedy}")));
+        }
+        admin::create_compacted(&self.options, &self.markers, LANES)?;
+        self.has_markers = true;
+        Ok(())
+    }
+
+    fn publish(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        let checkpoint = CheckpointId::of_epoch(id);
+        let mut counts: BTreeMap<i32, u32> = BTreeMap::new();
+        for prepared in parts.iter().filter(|p| !p.rows.is_empty()) {
+            let part: Part =
+                serde_json::from_slice(&prepared.bytes).map_err(|e| Error::internal(format!("unpack rows: {e}")))?;
+            if part.version != VERSION {
+                let text = format!("unpublished rows have version {}, and this binary knows {VERSION}", part.version);
+                return Err(Error::user(text));
+            }
+            self.find_markers(checkpoint)?;
+            let lane = self.lanes.entry(part.lane).or_insert_with(|| {
+                let (options, topic, markers) = (self.options.clone(), self.topic.clone(), self.markers.clone());
+                Lane::new(options, topic, markers, &self.prefix, part.lane, self.generation)
+            });
+            for chunk in &prepared.rows {
+                let count = counts.entry(part.lane).or_default();
+                lane.publish(chunk, Marker { checkpoint, chunk: *count })?;
+                *count += 1;
+                self.unpublished.published(chunk.len() as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Committer for KafkaCommitter {
+    fn commit(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        self.publish(id, parts)
+    }
+
+    fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
+        self.publish(id, parts)
+    }
+}
+
+/// The name with what a topic's name may hold, and no other name's.
+fn legal(table: &str) -> String {
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if table.chars().all(is_legal) && table.len() <= 100 {
+        return table.to_owned();
+    }
+    let shown: String = table.chars().filter(|c| is_legal(*c)).take(60).collect();
+    let hash = thalweg_engine::key::hash_content(table.as_bytes());
+    format!("{shown}-{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_tables_make_names_of_topics() {
+        assert_eq!(legal("hot_items.v2"), "hot_items.v2");
+        let (a, b) = (legal("größe"), legal("grö\u{308}ße"));
+        assert!(a != b && a.starts_with("gre-") && a.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{a} {b}");
+        assert!(legal(&"x".repeat(300)).len() < 100);
+    }
+}
