@@ -22,8 +22,47 @@ pub(crate) enum Command {
         #[command(subcommand)]
         suite: Suite,
     },
+    /// Look into a folder of checkpoints
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Print all settings with their meaning and default, as a file for --config
     Config,
+}
+
+/// Which folder, and how to tell.
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArguments {
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
+}
+
+/// All take `--set checkpoint.dir=PATH`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommand {
+    /// List the complete checkpoints of --set checkpoint.dir=PATH, oldest first
+    List(CheckpointArguments),
+    /// Show what a checkpoint is made of
+    Show {
+        /// Its id, such as 3-17, or latest
+        id: String,
+        #[command(flatten)]
+        arguments: CheckpointArguments,
+    },
+    /// Read every file and say what is damaged, missing or left over; the exit status is 1 if something is wrong
+    Verify(CheckpointArguments),
+    /// Copy a checkpoint into a folder of its own, to go on from with `run --from FOLDER`
+    Keep {
+        /// Its id, such as 3-17, or latest
+        id: String,
+        /// An empty folder
+        #[arg(long, value_name = "FOLDER")]
+        to: String,
+        #[command(flatten)]
+        arguments: CheckpointArguments,
+    },
 }
 
 #[derive(Debug, Subcommand)]

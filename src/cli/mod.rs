@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod checkpoint;
 mod console;
 mod exit;
 mod inputs;
@@ -44,6 +45,7 @@ fn wants_json(command: &Command) -> bool {
 fn dispatch(command: Command, console: &mut Console) -> Result<Exit, Failure> {
     match command {
         Command::Config => print(thalweg::settings::DEFAULTS),
+        Command::Checkpoint(command) => checkpoint::checkpoint(&command),
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Explain(arguments) => run::explain(&arguments),
         Command::Bench { suite: Suite::Nexmark(arguments) } => bench::nexmark(&arguments, console),

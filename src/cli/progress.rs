@@ -141,7 +141,7 @@ pub(crate) fn bytes(n: u64) -> String {
 }
 
 /// Milliseconds since 1970 as `2026-01-01 00:00:00.000`.
-fn instant(ms: i64) -> String {
+pub(crate) fn instant(ms: i64) -> String {
     let at = chrono::DateTime::from_timestamp_millis(ms);
     at.map_or_else(|| format!("{ms} ms"), |t| t.format("%Y-%m-%d %H:%M:%S%.3f").to_string())
 }

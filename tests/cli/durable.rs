@@ -253,3 +253,97 @@ fn what_a_changed_query_has_no_place_for_is_dropped_only_on_request() {
     assert_eq!(out.status, 0, "{}", out.stderr);
     assert!(out.stderr.contains("dropped from checkpoint"), "{}", out.stderr);
 }
+
+/// `thalweg checkpoint` with the folder of the job.
+fn checkpoint(sql: &SqlFile, more: &[&str]) -> Ended {
+    let dir = format!("checkpoint.dir={}", sql.file("checkpoints").display());
+    let arguments: Vec<&str> = ["checkpoint"].iter().chain(more).copied().chain(["--set", &dir]).collect();
+    Ended::new(thalweg(&arguments).output().unwrap())
+}
+
+#[test]
+fn verify_names_every_file_and_notices_every_damage() {
+    let sql = job(30_000, 60_000);
+    let out = run(&sql, 2, &[]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    let root = sql.file("checkpoints");
+    std::fs::write(root.join("snapshots/left-over"), "x").unwrap();
+    let out = checkpoint(&sql, &["verify", "--json"]);
+    assert_eq!(out.status, 0, "{} {}", out.stdout, out.stderr);
+    let files = out.rows();
+    assert!(files.iter().all(|f| f["problem"].is_null()));
+    let orphan = files.iter().find(|f| f["kind"] == "orphan" && f["path"] == "snapshots/left-over");
+    assert!(orphan.is_some(), "{}", out.stdout);
+    let named: Vec<&str> =
+        files.iter().filter(|f| f["kind"] != "orphan").map(|f| f["path"].as_str().unwrap()).collect();
+    for kind in ["records/", "manifests/", "snapshots/", "markers/"] {
+        assert!(named.iter().any(|path| path.starts_with(kind)), "{named:?}");
+    }
+    for path in named {
+        let good = std::fs::read(root.join(path)).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 16;
+        for bad in [Some(flipped), Some(good[..good.len() - 1].to_vec()), None] {
+            match &bad {
+                Some(bytes) => std::fs::write(root.join(path), bytes).unwrap(),
+                None => std::fs::remove_file(root.join(path)).unwrap(),
+            }
+            let out = checkpoint(&sql, &["verify", "--json"]);
+            // An entry or marker that is gone is swept, as far as anybody can tell.
+            if bad.is_some() || path.starts_with("manifests") || path.starts_with("snapshots") {
+                assert_eq!(out.status, 1, "{path}: {}", out.stdout);
+                let found = out.rows().into_iter().find(|f| f["path"] == path).unwrap();
+                assert!(found["problem"].is_string(), "{found}");
+            }
+        }
+        std::fs::write(root.join(path), &good).unwrap();
+    }
+    assert_eq!(checkpoint(&sql, &["verify"]).status, 0);
+}
+
+#[test]
+fn a_kept_checkpoint_is_whole_and_another_folder_goes_on_from_it() {
+    let sql = job(60_000, 60_000);
+    let mut child = command(&sql, 2, &[]).spawn().unwrap();
+    crash::await_checkpoint(&sql.file("checkpoints"), 1);
+    crash::wait(200);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let list = checkpoint(&sql, &["list", "--json"]).rows();
+    let id = list.last().unwrap()["checkpoint"].as_str().unwrap().to_owned();
+    let kept = sql.file("kept").display().to_string();
+    let out = checkpoint(&sql, &["keep", &id, "--to", &kept]);
+    assert!(out.status == 0 && out.stdout.contains(&format!("kept {id}")), "{} {}", out.stdout, out.stderr);
+    let again = checkpoint(&sql, &["keep", &id, "--to", &kept]);
+    assert!(again.status == 1 && again.stderr.contains("is not empty"), "{}", again.stderr);
+    let shown = checkpoint(&sql, &["show", &id]).stdout;
+    assert!(shown.contains("read events: 64 splits") && shown.contains("window aggregate"), "{shown}");
+
+    // What the checkpoint shows is committed by whoever goes on, and what came after it is not there.
+    std::fs::remove_dir_all(sql.file("checkpoints")).unwrap();
+    let out = run(&sql, 3, &["--from", &kept]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.stderr.contains(&format!("goes on from checkpoint {id}")), "{}", out.stderr);
+    let next = checkpoint(&sql, &["list", "--json"]).rows();
+    assert!(next[0]["checkpoint"].as_str().unwrap().starts_with("2-"), "ids go on: {}", next[0]);
+    let expected = undisturbed(60_000);
+    let (lines, _) = output(&sql);
+    assert!(expected.keys().all(|line| lines.contains_key(line)));
+    assert!(run(&sql, 3, &["--from", &kept]).stderr.contains("holds checkpoints"));
+}
+
+#[test]
+fn commands_on_folders_say_what_is_missing() {
+    let sql = job(1, 1);
+    let none = Ended::new(thalweg(&["checkpoint", "list"]).output().unwrap());
+    assert!(none.status == 2 && none.stderr.contains("add --set checkpoint.dir=PATH"), "{}", none.stderr);
+    assert_eq!(checkpoint(&sql, &["list"]).stdout, "");
+    for (more, text) in [
+        (&["show", "latest"][..], "holds no checkpoint"),
+        (&["show", "newest"][..], "no checkpoint id; they look like 3-17, or latest"),
+        (&["show", "1-1"][..], "holds no checkpoint 1-1"),
+    ] {
+        let out = checkpoint(&sql, more);
+        assert!(out.status == 2 && out.stderr.contains(text), "{more:?}: {}", out.stderr);
+    }
+}

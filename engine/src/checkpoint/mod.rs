@@ -7,6 +7,7 @@
 //! | [`objects`] | the door to storage: create if absent, read, list, delete |
 //! | [`manifest`] | the files' form: records, manifests, names with checksums |
 //! | [`archive`] | reads a checkpoint directory |
+//! | [`verify`] | looks at every file; copies a checkpoint out |
 //! | [`writer`] | takes a job over, makes checkpoints durable, sweeps old ones |
 //!
 //! Invariants
@@ -18,6 +19,7 @@ pub mod adopt;
 pub mod archive;
 pub mod manifest;
 pub mod objects;
+pub mod verify;
 pub mod writer;
 
 pub use archive::{Archive, Complete};

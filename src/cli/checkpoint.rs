@@ -1,0 +1,159 @@
+//! `thalweg checkpoint ..`: what a folder of checkpoints holds, whether it is whole, and copies of it. Reads only; a job that runs
+//! is not disturbed.
+
+use crate::cli::arguments::{CheckpointArguments, CheckpointCommand};
+use crate::cli::console::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::inputs;
+use crate::cli::print;
+use crate::cli::progress::{bytes, instant};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use thalweg::engine::Error;
+use thalweg::engine::checkpoint::verify::{Checked, FileKind};
+use thalweg::engine::checkpoint::{Archive, CheckpointId, Complete, Manifest};
+use thalweg::engine::clock::Clock;
+
+/// Runs one of the commands.
+pub(crate) fn checkpoint(command: &CheckpointCommand) -> Result<Exit, Failure> {
+    match command {
+        CheckpointCommand::List(arguments) => list(arguments),
+        CheckpointCommand::Show { id, arguments } => show(id, arguments),
+        CheckpointCommand::Verify(arguments) => verify(arguments),
+        CheckpointCommand::Keep { id, to, arguments } => keep(id, to, arguments),
+    }
+}
+
+fn failed(e: &Error) -> Failure {
+    Failure::failed(e.message())
+}
+
+fn archive(arguments: &CheckpointArguments) -> Result<Archive, Failure> {
+    let settings = inputs::settings(&arguments.settings)?.settings();
+    let missing = || Failure::refused("which folder of checkpoints? add --set checkpoint.dir=PATH");
+    Archive::at(&settings.checkpoint_dir.ok_or_else(missing)?).map_err(|e| Failure::refused(e.message()))
+}
+
+fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
+    let complete = archive.checkpoints().map_err(|e| failed(&e))?;
+    if id == "latest" {
+        return complete
+            .into_iter()
+            .next_back()
+            .ok_or_else(|| Failure::refused(format!("`{}` holds no checkpoint", archive.objects().url())));
+    }
+    let wanted: CheckpointId =
+        id.parse().map_err(|e: Error| Failure::refused(format!("{}, or latest", e.message())))?;
+    complete.into_iter().find(|c| c.id == wanted).ok_or_else(|| {
+        Failure::refused(format!(
+            "`{}` holds no checkpoint {wanted}; see `thalweg checkpoint list`",
+            archive.objects().url()
+        ))
+    })
+}
+
+fn list(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
+    let archive = archive(arguments)?;
+    let mut out = String::new();
+    for checkpoint in archive.checkpoints().map_err(|e| failed(&e))? {
+        let manifest = archive.manifest(&checkpoint);
+        let kind = if checkpoint.savepoint { "savepoint" } else { "checkpoint" };
+        let _ = match (arguments.json, &manifest) {
+            (true, _) => {
+                let object = json!({
+                    "checkpoint": checkpoint.id.to_string(), "kind": kind, "written_ms": checkpoint.written_ms,
+                    "state_bytes": manifest.as_ref().ok().map(Manifest::state_bytes),
+                    "problem": manifest.as_ref().err().map(Error::message),
+                });
+                writeln!(out, "{object}")
+            }
+            (false, Ok(manifest)) => {
+                let size = bytes(manifest.state_bytes());
+                writeln!(out, "{:<10} {kind:<10} {}  {size}", checkpoint.id.to_string(), instant(checkpoint.written_ms))
+            }
+            (false, Err(e)) => {
+                let at = instant(checkpoint.written_ms);
+                writeln!(out, "{:<10} {kind:<10} {at}  {}", checkpoint.id.to_string(), e.message())
+            }
+        };
+    }
+    print(&out)
+}
+
+fn show(id: &str, arguments: &CheckpointArguments) -> Result<Exit, Failure> {
+    let archive = archive(arguments)?;
+    let manifest = archive.manifest(&find(&archive, id)?).map_err(|e| failed(&e))?;
+    if arguments.json {
+        let value = serde_json::to_value(&manifest).map_err(|e| Failure::failed(e.to_string()))?;
+        return print(&format!("{value}\n"));
+    }
+    print(&shown(&manifest))
+}
+
+fn shown(manifest: &Manifest) -> String {
+    let mut out = format!("checkpoint {} of job {}, taken {}\n", manifest.id, manifest.job, instant(manifest.taken_ms));
+    let nodes = manifest.graph.get("nodes").and_then(Value::as_array);
+    let label = |id: &str| {
+        let node = nodes.into_iter().flatten().find(|n| n.get("id").and_then(Value::as_str) == Some(id));
+        node.and_then(|n| n.get("label")).and_then(Value::as_str).unwrap_or(id).to_owned()
+    };
+    for (id, source) in &manifest.sources {
+        let finished = source.splits.values().filter(|s| s.finished).count();
+        let _ = writeln!(out, "{}: {} splits, {finished} of them read to their end", label(id), source.splits.len());
+        for (split, state) in &source.splits {
+            let _ = writeln!(out, "  {split}: {}", state.position.0);
+        }
+    }
+    for (id, subtasks) in &manifest.operators {
+        let files: usize = subtasks.iter().map(|s| s.files.len()).sum();
+        let size: u64 = subtasks.iter().flat_map(|s| &s.files).map(|f| f.bytes).sum();
+        let _ = writeln!(out, "{} ({id}): {} in {files} files of {} subtasks", label(id), bytes(size), subtasks.len());
+    }
+    for (id, sinks) in &manifest.prepared {
+        for (sink, parts) in sinks {
+            let size: u64 = parts.iter().flat_map(|p| &p.rows).map(|f| f.bytes).sum();
+            let _ = writeln!(out, "{} ({sink}): {} of rows of {id} wait for their commit", label(sink), bytes(size));
+        }
+    }
+    out
+}
+
+fn verify(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
+    let archive = archive(arguments)?;
+    let checked = archive.verify().map_err(|e| failed(&e))?;
+    let broken = checked.iter().filter(|c| c.problem.is_some()).count();
+    let orphans = checked.iter().filter(|c| c.kind == FileKind::Orphan).count();
+    let mut out = String::new();
+    for file in checked.iter().filter(|c| arguments.json || c.problem.is_some() || c.kind == FileKind::Orphan) {
+        let _ = if arguments.json { writeln!(out, "{}", line(file)) } else { writeln!(out, "{}", text(file)) };
+    }
+    if !arguments.json {
+        let _ = writeln!(out, "{} files, {broken} of them damaged or missing, {orphans} orphans", checked.len());
+    }
+    print(&out)?;
+    if broken == 0 { Ok(Exit::Done) } else { Err(Failure::failed(format!("{broken} files are damaged or missing"))) }
+}
+
+fn line(file: &Checked) -> String {
+    serde_json::to_string(file).unwrap_or_default()
+}
+
+fn text(file: &Checked) -> String {
+    match &file.problem {
+        Some(problem) => format!("{}: {problem}", file.path),
+        None => format!("{}: an orphan", file.path),
+    }
+}
+
+fn keep(id: &str, to: &str, arguments: &CheckpointArguments) -> Result<Exit, Failure> {
+    let archive = archive(arguments)?;
+    let checkpoint = find(&archive, id)?;
+    let target = Archive::at(to).map_err(|e| Failure::refused(e.message()))?;
+    let manifest = archive.keep(&checkpoint, &target, Clock::system().wall_ms()).map_err(|e| failed(&e))?;
+    let size = bytes(manifest.files().map(|f| f.bytes).sum());
+    let object = json!({ "checkpoint": manifest.id.to_string(), "url": to, "bytes": manifest.state_bytes() });
+    print(&match arguments.json {
+        true => format!("{object}\n"),
+        false => format!("kept {} in {to} ({size}); go on from it with --from {to}\n", manifest.id),
+    })
+}
