@@ -341,7 +341,8 @@ impl Binder {
                 return Err(type_mismatch(i, &column, from, target, insert));
             }
             let value = Expr::Column(column);
-            let value = if *from == target.data_type { value } else { cast(value, target.data_type.clone()) };
+            let span = select_item(&insert.query, i).map_or(insert.table.span, Spanned::span);
+            let value = if *from == target.data_type { value } else { marks::cast(value, &target.data_type, span) };
             values.insert(target.name.as_str(), value);
         }
         let written: Vec<Expr> = table

@@ -164,6 +164,13 @@ fn missing(from: &DataType, to: &DataType) -> Option<&'static str> {
         }
         (a, b) if (is_number(a) || *a == DataType::Boolean) && is_time(b) => Some("cast a STRING"),
         (a, b) if is_time(a) && (is_number(b) || *b == DataType::Boolean) => Some("pick a field: EXTRACT(HOUR FROM t)"),
+        (DataType::Struct(a), DataType::Struct(b)) if a.len() != b.len() => Some("give as many fields"),
+        (DataType::Struct(_), b) if !matches!(b, DataType::Struct(_)) => Some("cast its fields, one by one"),
+        (a, DataType::Struct(_)) if !a.is_nested() && !a.is_null() => Some("write ROW(a, b)"),
+        (DataType::List(_) | DataType::Map(..), b) if !b.is_nested() && *b != DataType::Utf8 => {
+            Some("cast its elements, one by one")
+        }
+        (a, DataType::List(_) | DataType::Map(..)) if !a.is_nested() && !a.is_null() => Some("write ARRAY[a, b]"),
         (DataType::Binary, b) if is_number(b) || is_time(b) || *b == DataType::Boolean => Some("cast to STRING first"),
         (a, DataType::Binary) if is_number(a) || is_time(a) || *a == DataType::Boolean => Some("cast to STRING first"),
         _ => None,
@@ -173,6 +180,7 @@ fn missing(from: &DataType, to: &DataType) -> Option<&'static str> {
 fn is_ours(from: &DataType, to: &DataType) -> bool {
     use DataType as T;
     match (from, to) {
+        (T::Struct(_), T::Struct(_)) | (T::List(_), T::List(_)) | (T::Map(..), T::Map(..)) => from != to,
         (T::Utf8 | T::LargeUtf8 | T::Utf8View, b) => is_number(b) || is_time(b) || matches!(b, T::Boolean | T::Binary),
         (T::Boolean | T::Float32 | T::Float64 | T::Binary, T::Utf8) => true,
         (a, b) if a.is_integer() && b.is_integer() => a.primitive_width() > b.primitive_width(),

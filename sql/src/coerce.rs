@@ -26,6 +26,7 @@ pub(crate) fn is_implicit(from: &DataType, to: &DataType) -> bool {
         (T::Struct(a), T::Struct(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(x, y)| is_implicit(x.data_type(), y.data_type()))
         }
+        (T::Map(a, _), T::Map(b, _)) => is_implicit(a.data_type(), b.data_type()),
         (T::List(a), T::List(b)) => is_implicit(a.data_type(), b.data_type()),
         _ => false,
     }

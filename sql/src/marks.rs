@@ -11,6 +11,8 @@
 use crate::error::{Fault, Result};
 use crate::parser::types::arrow_type;
 use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion_common::ScalarValue;
+use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -109,6 +111,14 @@ fn call(name: &str, span: Span, of: sql::Expr, data_type: sql::DataType) -> sql:
         over: None,
         within_group: vec![],
     })
+}
+
+/// A marked cast of a bound expression.
+pub(crate) fn cast(of: Expr, to: &DataType, span: Span) -> Expr {
+    let signature = Signature::any(2, Volatility::Immutable);
+    let function = Function { name: CAST.to_owned(), tries: false, span, signature };
+    let null = datafusion_expr::cast(datafusion_expr::lit(ScalarValue::Null), to.clone());
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(function)), vec![of, null]))
 }
 
 /// The function of this name, if it is that of a mark.

@@ -5,7 +5,8 @@
 
 use super::parse_number::{boolean, decimal, whole};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray,
+    MapArray, StringArray, StructArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit};
@@ -84,7 +85,46 @@ impl ScalarUDFImpl for CastTo {
 }
 
 impl CastTo {
+    /// Rows by position, arrays and maps item by item.
+    fn nested(&self, from: &ArrayRef) -> Result<Option<ArrayRef>> {
+        let part = |from: &ArrayRef, to: &DataType| match from.data_type() == to {
+            true => Ok(Arc::clone(from)),
+            false => {
+                CastTo { name: String::new(), to: to.clone(), tries: self.tries, signature: self.signature.clone() }
+                    .cast(from)
+            }
+        };
+        Ok(match (from.data_type(), &self.to) {
+            (DataType::Null, to) => Some(new_null_array(to, from.len())),
+            (DataType::Struct(given), DataType::Struct(fields)) if given.len() == fields.len() => {
+                let rows = from.as_struct();
+                let parts = rows.columns().iter().zip(fields).map(|(c, f)| part(c, f.data_type()));
+                let parts = parts.collect::<Result<Vec<_>>>()?;
+                let nulls = rows.nulls().cloned();
+                Some(Arc::new(StructArray::try_new_with_length(fields.clone(), parts, nulls, from.len())?))
+            }
+            (DataType::List(_), DataType::List(item)) => {
+                let lists = from.as_list::<i32>();
+                let values = part(lists.values(), item.data_type())?;
+                let offsets = lists.offsets().clone();
+                Some(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, lists.nulls().cloned())?))
+            }
+            (DataType::Map(..), DataType::Map(entries, sorted)) => {
+                let maps = from.as_map();
+                let pairs: ArrayRef = Arc::new(maps.entries().clone());
+                let pairs = part(&pairs, entries.data_type())?.as_struct().clone();
+                let offsets = maps.offsets().clone();
+                let nulls = maps.nulls().cloned();
+                Some(Arc::new(MapArray::try_new(Arc::clone(entries), offsets, pairs, nulls, *sorted)?))
+            }
+            _ => None,
+        })
+    }
+
     fn cast(&self, from: &ArrayRef) -> Result<ArrayRef> {
+        if let Some(out) = self.nested(from)? {
+            return Ok(out);
+        }
         let out = convert(from, &self.to)?;
         if self.tries || out.null_count() == from.null_count() {
             return Ok(out);

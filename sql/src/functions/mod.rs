@@ -20,6 +20,7 @@ mod json;
 mod json_scan;
 mod logic;
 mod math;
+mod nested;
 mod params;
 mod parse_number;
 mod pattern;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion_common::{DFSchema, Result};
+use datafusion_common::{DFSchema, Result, ScalarValue};
 use datafusion_expr::expr::ScalarFunction;
-use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion_expr::type_coercion::binary::BinaryTypeCoercer;
-use datafusion_expr::{Expr, ExprSchemable, Operator, ScalarUDF};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion_expr::type_coercion::binary::{BinaryTypeCoercer, type_union_resolution};
+use datafusion_expr::{Expr, ExprSchemable, GetFieldAccess, Operator, ScalarUDF};
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 use datafusion_sql::sqlparser::tokenizer::Span;
 use thalweg_engine::type_name;
@@ -17,7 +17,7 @@ use crate::error::Fault;
 use crate::planner::refuse::span_of;
 use crate::wording::written;
 
-use super::scalar_functions;
+use super::{nested, scalar_functions};
 
 /// To be registered before DataFusion's expression planners.
 #[derive(Debug)]
@@ -101,6 +101,64 @@ impl ExprPlanner for FunctionPlanner {
         let Some(concat) = concat else { return Ok(PlannerResult::Original(expr)) };
         let args = [joined(expr.left), joined(expr.right)].concat();
         Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(concat), args))))
+    }
+
+    /// `array[1]`; fields of rows and keys of maps are DataFusion's business.
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let span = span_of(&access.expr).unwrap_or(Span::empty());
+        let of = access.expr.get_type(schema)?;
+        let shown = written(&access.expr);
+        let refused = |reason: String, remedy: &str| Err(Fault::invalid(span, reason).remedy(remedy).into());
+        match (&of, &access.field_access) {
+            (DataType::List(_), GetFieldAccess::ListIndex { key }) => {
+                if let Expr::Literal(ScalarValue::Int64(Some(..1)), _) = key.as_ref() {
+                    return refused(
+                        format!("`{shown}[{}]`: places count from 1", written(key)),
+                        "write array[1] for the first",
+                    );
+                }
+                let place = key.get_type(schema)?;
+                if !place.is_integer() {
+                    let reason = format!("`{shown}[{}]`: the place is {}", written(key), type_name(&place));
+                    return refused(reason, "write a whole number");
+                }
+                let place = key.as_ref().clone().cast_to(&DataType::Int64, schema)?;
+                Ok(PlannerResult::Planned(nested::element(access.expr, place)))
+            }
+            (DataType::Map(..) | DataType::Struct(_), GetFieldAccess::NamedStructField { name }) => {
+                let name = Expr::Literal(name.clone(), None);
+                Ok(PlannerResult::Planned(datafusion_functions::core::get_field().call(vec![access.expr, name])))
+            }
+            (DataType::List(_), _) => {
+                refused(format!("`{shown}[..]`: the place is no whole number"), "write array[1] for the first")
+            }
+            (DataType::Map(..), _) => refused(
+                format!("`{shown}[..]`: the key of a MAP must be a constant text"),
+                "write map['key'], or read the field as ROW",
+            ),
+            _ => refused(format!("`{shown}[..]`: {} has no elements", type_name(&of)), "only ARRAY, MAP and ROW have"),
+        }
+    }
+
+    /// `ARRAY[a, b]`: all items in one type.
+    fn plan_array_literal(&self, items: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        let types = items.iter().map(|e| e.get_type(schema)).collect::<Result<Vec<_>>>()?;
+        let span = items.iter().find_map(span_of).unwrap_or(Span::empty());
+        if types.is_empty() {
+            let fault = Fault::invalid(span, "ARRAY[] has no type");
+            return Err(fault.remedy("cast it: CAST(NULL AS ARRAY<INT>)").into());
+        }
+        let Some(common) = type_union_resolution(&types).filter(|t| !t.is_null()) else {
+            let names: Vec<String> = types.iter().map(type_name).collect();
+            let fault = Fault::invalid(span, format!("ARRAY of {} has no type", names.join(", ")));
+            return Err(fault.remedy("cast the items to one type: ARRAY[CAST(x AS STRING), ..]").into());
+        };
+        let one = |e: Expr| e.cast_to(&common, schema);
+        Ok(PlannerResult::Planned(nested::array(items.into_iter().map(one).collect::<Result<_>>()?)))
     }
 
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

@@ -59,6 +59,12 @@ impl Dialect for StreamDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let is_map = parser.peek_keyword(Keyword::MAP) && parser.peek_nth_token(1).token == Token::LBracket;
+        if is_map {
+            let at = parser.peek_token().span.start;
+            let reason = format!("MAP[..] is not supported yet at Line: {}, Column: {}", at.line, at.column);
+            return Some(Err(ParserError::ParserError(reason)));
+        }
         parser.peek_keyword(Keyword::TABLE).then(|| table_argument(parser))
     }
 }
