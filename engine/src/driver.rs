@@ -12,12 +12,13 @@
 use crate::checkpoint::{
     Chains, Checkpoint, CheckpointId, PreparedParts, Saved, SourceCheckpoint, Writer, prepared_by_sink,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::coordinator::{Action, Coordinator, Event, Schedule};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeKind};
 use crate::job::{Ending, JobOptions, Outcome};
 use crate::message::{Barrier, Last, Message};
+use crate::metrics::{CheckpointMetrics, LastCheckpoint};
 use crate::persist::{Task, Told};
 use crate::report::{Part, Report};
 use crate::sink::{Committer, JobInfo, SinkFactory};
@@ -129,6 +130,9 @@ pub(crate) struct Driver {
     persist: Option<Sender<Task>>,
     persist_ended: bool,
     durable: Option<Saved>,
+    /// When each checkpoint that is under way was triggered, by epoch.
+    triggered: BTreeMap<u64, Moment>,
+    metrics: Arc<CheckpointMetrics>,
     /// Index of each task by the ids of its operators.
     tasks_of: BTreeMap<String, usize>,
     recover: Option<(u64, BTreeMap<u64, PreparedParts>)>,
@@ -155,7 +159,7 @@ impl Driver {
         job: JobInfo,
         (events, me): (Receiver<DriverEvent>, Sender<DriverEvent>),
     ) -> Result<Driver> {
-        let Wired { sources, inboxes, roots, tasks_of, .. } = wired;
+        let Wired { sources, inboxes, roots, tasks_of, registry, .. } = wired;
         let clock = options.clock.clone();
         let epochs = (graph.has_epochs() || options.force_epochs).then_some(options.epoch_interval);
         let schedule = Schedule {
@@ -193,6 +197,8 @@ impl Driver {
             persist: None,
             persist_ended: true,
             durable: None,
+            triggered: BTreeMap::new(),
+            metrics: registry.checkpoints.clone(),
             tasks_of: tasks_of.clone(),
             recover: from.map(|c| (c.epoch, c.prepared.clone())),
             events,
@@ -400,6 +406,9 @@ impl Driver {
         for action in actions {
             match action {
                 Action::Trigger(barrier) => {
+                    if barrier.checkpoint && self.persist.is_some() {
+                        self.triggered.insert(barrier.epoch, self.clock.now());
+                    }
                     let all = self.sources.iter().flat_map(|s| &s.inboxes);
                     all.for_each(|i| drop(i.send(Message::Trigger(barrier))));
                 }
@@ -474,9 +483,20 @@ impl Driver {
         event
     }
 
+    fn count(&mut self, epoch: u64, saved: &Saved) {
+        let now = self.clock.now();
+        let since = self.triggered.remove(&epoch).unwrap_or(now);
+        // Those before it have failed.
+        self.triggered = self.triggered.split_off(&epoch);
+        let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
+        let (Saved { id, written_bytes, state_bytes }, at_ms) = (saved.clone(), self.clock.wall_ms());
+        self.metrics.complete(LastCheckpoint { id, at_ms, duration_ms, written_bytes, state_bytes });
+    }
+
     fn told(&mut self, told: Told) {
         match told {
             Told::Saved { epoch, result: Ok(saved), long_chains } => {
+                self.count(epoch, &saved);
                 self.durable = Some(saved);
                 for uncommitted in self.uncommitted.range_mut(..=epoch).map(|(_, u)| u) {
                     if uncommitted.stage == Stage::Waiting {
@@ -491,7 +511,7 @@ impl Driver {
                 }
                 self.commit();
             }
-            Told::Saved { .. } => {}
+            Told::Saved { .. } => self.metrics.failed.add(1),
             Told::Ended(_) => self.persist_ended = true,
         }
     }

@@ -1,6 +1,7 @@
 //! Counters of a running job, and what its subtasks have to say. Counters are written by one thread each with relaxed atomics,
 //! once per batch or wait; a [`Note`] takes a lock and changes rarely. Read by anybody.
 
+use crate::checkpoint::CheckpointId;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -173,6 +174,43 @@ pub struct TaskEntry {
     pub metrics: Arc<TaskMetrics>,
 }
 
+/// A checkpoint that was made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LastCheckpoint {
+    /// Which.
+    pub id: CheckpointId,
+    /// When it was complete, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// From its trigger until then.
+    pub duration_ms: u64,
+    /// Bytes written for it.
+    pub written_bytes: u64,
+    /// Bytes that a restore of it reads.
+    pub state_bytes: u64,
+}
+
+/// The durable checkpoints of one execution.
+#[derive(Debug, Default)]
+pub struct CheckpointMetrics {
+    /// How many were completed.
+    pub completed: Counter,
+    /// How many failed.
+    pub failed: Counter,
+    last: Mutex<Option<LastCheckpoint>>,
+}
+
+impl CheckpointMetrics {
+    /// The last one that was completed.
+    pub fn last(&self) -> Option<LastCheckpoint> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn complete(&self, last: LastCheckpoint) {
+        self.completed.add(1);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    }
+}
+
 /// All counters of one job's execution, fixed when it starts.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -180,6 +218,8 @@ pub struct Registry {
     pub nodes: Vec<NodeEntry>,
     /// One entry per task.
     pub tasks: Vec<TaskEntry>,
+    /// Durable checkpoints.
+    pub checkpoints: Arc<CheckpointMetrics>,
 }
 
 /// Sums over a job at one moment.
@@ -201,6 +241,12 @@ pub struct Totals {
     pub watermark_ms: Option<i64>,
     /// Records behind, over all sources that know it.
     pub lag: Option<u64>,
+    /// Milliseconds that tasks waited with inputs blocked by a barrier, over all tasks.
+    pub aligning_ms: u64,
+    /// The last durable checkpoint.
+    pub checkpoint: Option<LastCheckpoint>,
+    /// Durable checkpoints that failed.
+    pub failed_checkpoints: u64,
 }
 
 impl Registry {
@@ -226,6 +272,9 @@ impl Registry {
         }
         let known = self.tasks.iter().map(|t| t.metrics.watermark_ms.get()).filter(|w| *w > i64::MIN && *w < i64::MAX);
         t.watermark_ms = known.min();
+        t.aligning_ms = self.tasks.iter().map(|t| t.metrics.aligning_ns.get()).sum::<u64>() / 1_000_000;
+        t.checkpoint = self.checkpoints.last();
+        t.failed_checkpoints = self.checkpoints.failed.get();
         t
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn an_outage_of_many_subtasks_is_told_once_and_so_is_its_end() {
         let nodes = vec![node("a", Role::Source, 0), node("a", Role::Source, 1), node("b", Role::Sink, 0)];
-        let registry = Registry { nodes, tasks: vec![] };
+        let registry = Registry { nodes, ..Registry::default() };
         let set = |i: usize, text: Option<&str>| registry.nodes[i].metrics.trouble.set(text.map(Into::into));
         let mut notices = Notices::default();
         let mut at = |s: u64| notices.observe(&registry, Duration::from_secs(s));
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_long_stop_says_what_it_waits_for() {
         let nodes = vec![node("a", Role::Source, 0), node("b", Role::Sink, 0), node("b", Role::Sink, 1)];
-        let registry = Registry { nodes, tasks: vec![] };
+        let registry = Registry { nodes, ..Registry::default() };
         let mut notices = Notices::default();
         assert_eq!(notices.stopping(&registry, Duration::from_millis(4_999)), None);
         let first = notices.stopping(&registry, Duration::from_secs(5)).unwrap();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use thalweg::engine::metrics::Totals;
+use thalweg::engine::metrics::{LastCheckpoint, Totals};
 
 /// Turns counters that only grow into rates.
 #[derive(Debug, Default)]
@@ -49,6 +49,7 @@ impl Progress {
             parts.push(format!("lag {} records", count(lag as f64)));
         }
         parts.push(format!("state {}", bytes(t.state_bytes)));
+        parts.extend(t.checkpoint.map(|c| checkpoint(&c, wall_ms)));
         parts.extend(losses(t));
         parts.join(" | ")
     }
@@ -98,8 +99,14 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn checkpoint(last: &LastCheckpoint, wall_ms: i64) -> String {
+    let age = Duration::from_millis(wall_ms.saturating_sub(last.at_ms).max(0).unsigned_abs());
+    format!("checkpoint {}, {} ago", last.id, seconds(age))
+}
+
 fn losses(t: &Totals) -> Vec<String> {
-    let named = [(t.late_rows, "late rows"), (t.bad_records, "bad records")];
+    let named =
+        [(t.late_rows, "late rows"), (t.bad_records, "bad records"), (t.failed_checkpoints, "failed checkpoints")];
     named.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n as f64))).collect()
 }
 

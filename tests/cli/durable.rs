@@ -184,6 +184,9 @@ fn a_failed_attempt_starts_again_by_itself_from_the_last_checkpoint() {
     assert!(restart["error"].as_str().unwrap().contains("fail point `file.publish`"), "{restart}");
     assert_eq!(restart["wait_ms"], 5);
     assert_eq!(out.messages("restored")[0]["restarts"], 1);
+    let last = &out.messages("summary")[1]["checkpoint"];
+    assert!(last["id"].as_str().unwrap().starts_with("2-"), "{last}");
+    assert!(last["duration_ms"].is_u64() && last["at_ms"].is_i64() && last["written_bytes"].is_u64(), "{last}");
     assert_eq!(output(&sql).0, undisturbed(30_000));
 }
 
