@@ -7,7 +7,7 @@
 use crate::casts;
 use crate::catalog::{Catalog, ColumnDef, ColumnOrigin, Relation, Table, TableWatermark};
 use crate::check;
-use crate::coerce::is_implicit;
+use crate::coerce::is_assignable;
 use crate::context::{Context, Functions, options};
 use crate::error::{Fault, Result};
 use crate::fault;
@@ -337,7 +337,7 @@ impl Binder {
         let mut values: BTreeMap<&str, Expr> = BTreeMap::new();
         for (i, (column, target)) in plan.schema().columns().into_iter().zip(&targets).enumerate() {
             let from = plan.schema().field(i).data_type();
-            if !is_implicit(from, &target.data_type) {
+            if !is_assignable(select_item(&insert.query, i), from, &target.data_type) {
                 return Err(type_mismatch(i, &column, from, target, insert));
             }
             let value = Expr::Column(column);

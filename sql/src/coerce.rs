@@ -3,6 +3,7 @@
 //! Called when a query's columns meet a table's.
 
 use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, UnaryOperator, Value};
 
 /// Whether a value of type `from` may be written into a column of type `to` without a CAST.
 pub(crate) fn is_implicit(from: &DataType, to: &DataType) -> bool {
@@ -32,6 +33,49 @@ pub(crate) fn is_implicit(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// Whether what was written as `expr`, of type `from`, may be: a whole number that stands in the text fits wherever its value does,
+/// also as a field of a ROW.
+pub(crate) fn is_assignable(expr: Option<&Expr>, from: &DataType, to: &DataType) -> bool {
+    if is_implicit(from, to) {
+        return true;
+    }
+    match (expr, from, to) {
+        (Some(Expr::Nested(inner)), ..) => is_assignable(Some(inner), from, to),
+        (Some(Expr::Function(row)), DataType::Struct(given), DataType::Struct(fields)) => {
+            let FunctionArguments::List(list) = &row.args else { return false };
+            let same = given.len() == fields.len() && list.args.len() == fields.len();
+            same && list.args.iter().zip(given).zip(fields).all(|((arg, from), to)| {
+                let expr = match arg {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+                    _ => None,
+                };
+                is_assignable(expr, from.data_type(), to.data_type())
+            })
+        }
+        (Some(expr), _, to) if to.is_integer() => whole(expr).is_some_and(|n| holds(to, n)),
+        _ => false,
+    }
+}
+
+/// The value of a whole number in the text.
+fn whole(expr: &Expr) -> Option<i128> {
+    match expr {
+        Expr::Nested(inner) => whole(inner),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => whole(expr)?.checked_neg(),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => whole(expr),
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => digits.parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn holds(integer: &DataType, n: i128) -> bool {
+    let bits = 8 * integer.primitive_width().unwrap_or(8) - 1;
+    (-(1i128 << bits)..1i128 << bits).contains(&n)
+}
+
 fn width(integer: &DataType) -> usize {
     // An unsigned type needs the next larger signed one, except that no function gives more than 63 bits.
     integer.primitive_width().unwrap_or(8) * 2
@@ -44,5 +88,34 @@ fn precision(unit: &TimeUnit) -> u8 {
         TimeUnit::Millisecond => 3,
         TimeUnit::Microsecond => 6,
         TimeUnit::Nanosecond => 9,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion_sql::sqlparser::dialect::GenericDialect;
+    use datafusion_sql::sqlparser::parser::Parser;
+
+    fn assignable(text: &str, to: DataType) -> bool {
+        let expr = Parser::new(&GenericDialect {}).try_with_sql(text).unwrap().parse_expr().unwrap();
+        is_assignable(Some(&expr), &DataType::Int64, &to)
+    }
+
+    #[test]
+    fn whole_numbers_in_the_text_fit_where_their_value_does() {
+        for (text, to, fits) in [
+            ("127", DataType::Int8, true),
+            ("128", DataType::Int8, false),
+            ("-128", DataType::Int8, true),
+            ("(-129)", DataType::Int8, false),
+            ("+2147483647", DataType::Int32, true),
+            ("2147483648", DataType::Int32, false),
+            ("a", DataType::Int32, false),
+            ("1 + 1", DataType::Int32, false),
+            ("1", DataType::Utf8, false),
+        ] {
+            assert_eq!(assignable(text, to.clone()), fits, "{text} as {to}");
+        }
     }
 }
