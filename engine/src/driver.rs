@@ -585,6 +585,9 @@ fn open_sinks(
         let Some(mut committer) = factory.committer(job)? else { continue };
         if let Some((epoch, prepared)) = recover {
             finish(id, committer.as_mut(), *epoch, prepared).map_err(|e| e.context(format!("recover sink `{id}`")))?;
+        } else if job.is_durable() {
+            // Runs before this one may have died without a checkpoint.
+            committer.recover(0, &[]).map_err(|e| e.context(format!("recover sink `{id}`")))?;
         }
         committers.push((id.clone(), committer));
     }

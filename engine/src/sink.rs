@@ -162,7 +162,8 @@ pub trait Committer: Send {
     fn commit(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
 
     /// After a restore from `id`, and after the commits of ids before it that were not confirmed: finishes its commit, and removes
-    /// what was prepared after it. Idempotent.
+    /// what was prepared after it. Idempotent. In a job that keeps checkpoints also at a start from the beginning, with 0 and
+    /// nothing to finish: earlier runs may have left something.
     fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()>;
 }
 

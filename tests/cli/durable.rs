@@ -97,6 +97,39 @@ fn killed_at_any_moment_and_resumed_at_any_parallelism_every_row_is_there_once()
     assert!(from_checkpoint >= 6, "{from_checkpoint} restores");
 }
 
+#[test]
+fn of_several_started_at_once_one_ends_the_job_and_the_answer_is_right() {
+    const EVENTS: u64 = 60_000;
+    let sql = job(EVENTS, 60_000);
+    let start = |parallelism| command(&sql, parallelism, &["--from", "auto"]).spawn().unwrap();
+    let ended: Vec<Ended> =
+        [1, 2, 3, 2].map(start).into_iter().map(|c| Ended::new(c.wait_with_output().unwrap())).collect();
+    let winners = ended.iter().filter(|e| e.status == 0).count();
+    assert_eq!(winners, 1, "{ended:?}");
+    let fenced = |e: &&Ended| e.status == 1 && e.stderr.contains("another run has taken over the job");
+    assert_eq!(ended.iter().filter(fenced).count(), 3, "{ended:?}");
+    let (lines, hidden) = output(&sql);
+    assert_eq!(lines, undisturbed(EVENTS));
+    assert_eq!(run(&sql, 2, &["--from", "auto"]).status, 0);
+    assert!(hidden == 0 || output(&sql).1 == 0, "whoever comes next removes what the others left");
+}
+
+#[test]
+fn what_runs_without_a_checkpoint_left_behind_is_removed() {
+    let sql = job(30_000, 60_000);
+    for step in ["record.create", "manifest.put"] {
+        let mut command = command(&sql, 2, &["--from", "auto", "--set", "checkpoint.interval=600ms"]);
+        let out = command.env("THALWEG_TEST_FAIL", format!("{step}=abort-before@1")).output().unwrap();
+        assert_eq!(out.status.code(), None);
+    }
+    let (_, hidden) = output(&sql);
+    assert!(hidden > 0, "windows have fired into files before the first checkpoint");
+    let out = run(&sql, 3, &["--from", "auto"]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    let (lines, left) = output(&sql);
+    assert_eq!((lines, left), (undisturbed(30_000), 0), "{hidden} were there before");
+}
+
 /// Every durable step that this job takes.
 const STEPS: [&str; 7] =
     ["generation.create", "snapshot.put", "manifest.put", "record.create", "file.close", "file.publish", "marker.put"];

@@ -3,7 +3,8 @@
 //! Invariants
 //! - C1 a file is shown only after every subtask has prepared the checkpoint that holds its rows.
 //! - C2 all of it is idempotent: a file shown before is not shown again, a mark stays a mark.
-//! - C3 `recover` removes only hidden files of the attempt that wrote the checkpoint, so that other jobs' files stay.
+//! - C3 `recover` removes the hidden files of earlier runs of this job and table, and of the attempt that wrote the checkpoint: those
+//!   of other jobs and tables stay.
 
 use super::options::{FileOptions, PartitionCommit, Trigger};
 use super::store;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
-use thalweg_engine::sink::{Committer, Prepared};
+use thalweg_engine::sink::{Committer, JobInfo, Prepared};
 
 /// The version of [`Part`].
 const VERSION: u32 = 1;
@@ -99,17 +100,39 @@ impl Part {
     }
 }
 
+/// Whose files they are, in a job that keeps checkpoints.
+pub(super) struct Scope {
+    /// Of the job and the table; the same in all runs.
+    name: String,
+    /// Of this run.
+    generation: u32,
+}
+
+impl Scope {
+    /// `None`: the job has no identity.
+    pub(super) fn of(job: &JobInfo, table: &str) -> Option<Scope> {
+        let name = || format!("{}{:08x}", job.id, thalweg_engine::key::hash_content(table.as_bytes()) as u32);
+        job.is_durable().then(|| Scope { name: name(), generation: job.generation })
+    }
+
+    /// What the names of this run's files begin with.
+    pub(super) fn attempt(&self) -> String {
+        format!("{}-{}", self.name, self.generation)
+    }
+}
+
 /// See the module.
 pub(super) struct FileCommitter {
     options: Arc<FileOptions>,
     partition_names: Vec<String>,
+    scope: Option<Scope>,
     /// Partitions without a mark: when each was first seen, by the wall clock.
     open: BTreeMap<String, i64>,
 }
 
 impl FileCommitter {
-    pub(super) fn new(options: Arc<FileOptions>, partition_names: Vec<String>) -> FileCommitter {
-        FileCommitter { options, partition_names, open: BTreeMap::new() }
+    pub(super) fn new(options: Arc<FileOptions>, partition_names: Vec<String>, scope: Option<Scope>) -> FileCommitter {
+        FileCommitter { options, partition_names, scope, open: BTreeMap::new() }
     }
 
     /// Publishes the files of all parts. Returns the partitions that have new ones.
@@ -128,6 +151,20 @@ impl FileCommitter {
             all.push(part);
         }
         Ok((all, folders))
+    }
+
+    /// Removes what earlier runs left behind.
+    fn remove_earlier(&self) -> Result<()> {
+        let Some(scope) = &self.scope else { return Ok(()) };
+        let prefix = format!(".part-{}-", scope.name);
+        for path in store::hidden_files(&self.options.path, &prefix) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let generation = name.strip_prefix(&prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+            if generation.is_some_and(|g| g < scope.generation) {
+                store::remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn mark(&mut self, commit: &PartitionCommit, parts: &[Part]) -> Result<()> {
@@ -170,6 +207,7 @@ impl Committer for FileCommitter {
                 store::remove(&path)?;
             }
         }
+        self.remove_earlier()?;
         // Which partitions had no mark yet is seen in the folders themselves.
         if let Some(commit) = &self.options.partition_commit {
             let now = unpacked.iter().map(|p| p.wall_ms).max().unwrap_or(0);

@@ -6,7 +6,7 @@
 //! - K3 at most [`OPEN_FILES_MAX`] files of a subtask are open; the one written least recently makes room.
 //! - K4 names are unique: `part-{attempt}-{subtask}-{counter}`, and files are created new.
 
-use super::commit::{FileCommitter, Part, hidden};
+use super::commit::{FileCommitter, Part, Scope, hidden};
 use super::layout::partition_fields;
 use super::options::{FileFormat, FileOptions};
 use super::partition::partition_rows;
@@ -87,8 +87,8 @@ impl SinkFactory for FileSink {
         }))
     }
 
-    fn committer(&self, _job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
-        Ok(Some(Box::new(FileCommitter::new(self.options.clone(), self.names.to_vec()))))
+    fn committer(&self, job: &JobInfo) -> Result<Option<Box<dyn Committer>>> {
+        Ok(Some(Box::new(FileCommitter::new(self.options.clone(), self.names.to_vec(), Scope::of(job, &self.table)))))
     }
 
     fn check(&self, _job: &JobInfo) -> Result<()> {
@@ -130,7 +130,8 @@ struct Writer {
 impl Sink for Writer {
     fn open(&mut self, ctx: &mut SinkOpen<'_>) -> Result<Release> {
         self.subtask = ctx.subtask.index;
-        self.attempt = format!("{:x}{:x}", ctx.clock.wall_ms(), std::process::id());
+        let unique = || format!("{:x}{:x}", ctx.clock.wall_ms(), std::process::id());
+        self.attempt = Scope::of(ctx.job, &self.table).map_or_else(unique, |scope| scope.attempt());
         Ok(Release::Checkpoint)
     }
 

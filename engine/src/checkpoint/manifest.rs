@@ -241,6 +241,8 @@ pub enum Entry {
     Generation {
         /// The same in all runs of a job.
         job: String,
+        /// No other run's: two that take over at the same moment would else write the same bytes, and each take them for its own.
+        run: String,
     },
     /// A checkpoint is complete.
     Checkpoint {

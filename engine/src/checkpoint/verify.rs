@@ -105,7 +105,7 @@ impl Archive {
         to.objects().put(&file.path, &bytes)?;
         let generation = manifest.id.generation;
         let entries = [
-            Entry::Generation { job: manifest.job.clone() },
+            Entry::Generation { job: manifest.job.clone(), run: "kept".into() },
             Entry::Checkpoint { id: manifest.id, manifest: file, savepoint: true },
         ];
         for (sequence, entry) in (1..).zip(entries) {

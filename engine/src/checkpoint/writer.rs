@@ -96,17 +96,17 @@ impl Writer {
             let records = || sequence.iter().filter_map(|f| f.record.as_ref().ok());
             let known = records().map(|r| r.generation).chain(origin.map(|m| m.id.generation)).max();
             let job = |r: &Record| match &r.entry {
-                Entry::Generation { job } => Some(job.clone()),
+                Entry::Generation { job, .. } => Some(job.clone()),
                 Entry::Checkpoint { .. } => None,
             };
             let job = records().find_map(job).or_else(|| origin.map(|m| m.job.clone()));
-            writer.job = job.unwrap_or_else(|| writer.new_job());
+            writer.job = job.unwrap_or_else(|| writer.new_name());
             // A damaged record may be of a later generation than all that can be read.
             let damaged = sequence.iter().filter(|f| f.record.is_err()).count() as u32;
             writer.complete = complete(&sequence);
             writer.generation = known.unwrap_or(0) + damaged + 1;
             writer.next_sequence = sequence.last().map_or(1, |f| f.sequence + 1);
-            let entry = Entry::Generation { job: writer.job.clone() };
+            let entry = Entry::Generation { job: writer.job.clone(), run: writer.new_name() };
             if failpoint::step("generation.create", || writer.record(entry))? {
                 return Ok(writer);
             }
@@ -123,8 +123,8 @@ impl Writer {
         &self.archive
     }
 
-    /// A name that no other job has.
-    fn new_job(&self) -> String {
+    /// A name that no other job or run has.
+    fn new_name(&self) -> String {
         let unique = (self.clock.wall_ms(), self.clock.now(), std::process::id(), self.archive.objects().url());
         hash(format!("{unique:?}").as_bytes()).chars().take(12).collect()
     }
