@@ -355,6 +355,59 @@ mod tests {
         assert!(c.has_ended() && c.take_error().is_none());
     }
 
+    fn durable() -> (Coordinator, Duration) {
+        let checkpoints = Some(Duration::from_millis(10));
+        let schedule = Schedule { epochs: None, checkpoints, durable: true, tolerated_failures: 1, ..schedule() };
+        let mut c = Coordinator::new(schedule, 1, 1, Duration::ZERO);
+        assert!(c.step(Event::Ready, Duration::ZERO).is_empty());
+        (c, Duration::from_millis(10))
+    }
+
+    #[test]
+    fn one_durable_checkpoint_is_under_way_and_the_last_barrier_waits_for_it() {
+        let (mut c, ms10) = durable();
+        assert_eq!(triggers(&c.tick(ms10).into_iter().collect::<Vec<_>>()), [1]);
+        assert!(c.tick(2 * ms10).is_none() && c.tick(3 * ms10).is_none());
+        assert_eq!(c.step(part(0, 1), 3 * ms10).len(), 1, "complete, and not durable");
+        assert!(c.step(Event::End(Last::Stop), 3 * ms10).is_empty(), "the last barrier is a checkpoint too");
+        let last = c.step(Event::Persisted, 4 * ms10);
+        assert!(matches!(last[..], [Action::Trigger(Barrier { epoch: 2, checkpoint: true, last: Some(Last::Stop) })]));
+    }
+
+    #[test]
+    fn failed_checkpoints_are_made_up_for_until_too_many_fail_in_a_row() {
+        let (mut c, ms10) = durable();
+        let fail = |c: &mut Coordinator, e: Error, at| {
+            let open = c.next_epoch - 1;
+            c.step(part(0, open), at);
+            c.step(Event::NotPersisted(e), at)
+        };
+        let disk = || Error::external("disk full");
+        c.tick(ms10);
+        assert_eq!(triggers(&fail(&mut c, disk(), 2 * ms10)), [2], "the next one is tried");
+        c.step(part(0, 2), 2 * ms10);
+        c.step(Event::Persisted, 2 * ms10);
+        c.tick(3 * ms10);
+        assert_eq!(triggers(&fail(&mut c, disk(), 4 * ms10)), [4], "counted anew after a success");
+        assert!(matches!(fail(&mut c, disk(), 5 * ms10)[..], [Action::CancelAll]));
+        assert_eq!(c.take_error().unwrap().message(), "disk full");
+
+        let (mut c, ms10) = durable();
+        c.tick(ms10);
+        assert!(matches!(fail(&mut c, Error::user("fenced"), 2 * ms10)[..], [Action::CancelAll]), "no retry helps");
+    }
+
+    #[test]
+    fn a_checkpoint_that_takes_longer_than_its_timeout_has_failed() {
+        let (mut c, ms10) = durable();
+        c.tick(ms10);
+        let timeout = Duration::from_secs(60);
+        assert_eq!(c.next_tick(), Some(2 * ms10));
+        assert!(c.tick(ms10 + timeout).is_none(), "one is tolerated");
+        assert!(matches!(c.tick(ms10 + 2 * timeout), Some(Action::CancelAll)));
+        assert!(c.take_error().unwrap().message().contains("not complete after"));
+    }
+
     #[test]
     fn the_first_error_wins_and_cancels_once() {
         let at = Duration::ZERO;

@@ -223,6 +223,23 @@ fn a_failed_attempt_starts_again_by_itself_from_the_last_checkpoint() {
     assert_eq!(output(&sql).0, undisturbed(30_000));
 }
 
+#[test]
+fn settings_say_how_often_a_job_starts_again_and_how_many_checkpoints_stay() {
+    let sql = job(30_000, 60_000);
+    let out =
+        command(&sql, 2, &["--set", "restart.attempts=0"]).env("THALWEG_TEST_FAIL", "file.publish=error@2").output();
+    let out = Ended::new(out.unwrap());
+    assert!(out.status == 1 && !out.stderr.contains("starts again"), "{}", out.stderr);
+    for (retained, most) in [("1", 1 + 8), ("1000", 1000)] {
+        let sql = job(60_000, 60_000);
+        let retained = format!("checkpoint.retained={retained}");
+        assert_eq!(run(&sql, 2, &["--set", &retained]).status, 0);
+        let left = checkpoint(&sql, &["list", "--json"]).rows().len();
+        assert!(left <= most && (most < 10 || left > 12), "{left} with {retained}");
+        assert_eq!(checkpoint(&sql, &["verify"]).status, 0);
+    }
+}
+
 fn replace(sql: &SqlFile, from: &str, to: &str) {
     let text = std::fs::read_to_string(sql.path()).unwrap();
     assert!(text.contains(from));
