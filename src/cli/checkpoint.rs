@@ -112,7 +112,8 @@ fn shown(manifest: &Manifest) -> String {
     for (id, sinks) in &manifest.prepared {
         for (sink, parts) in sinks {
             let size: u64 = parts.iter().flat_map(|p| &p.rows).map(|f| f.bytes).sum();
-            let _ = writeln!(out, "{} ({sink}): {} of rows of {id} wait for their commit", label(sink), bytes(size));
+            let rows = if size > 0 { format!(", with {} of rows", bytes(size)) } else { String::new() };
+            let _ = writeln!(out, "{} ({sink}): {id} prepared{rows}, to be committed", label(sink));
         }
     }
     out
