@@ -99,7 +99,7 @@ fn killed_at_any_moment_and_resumed_at_any_parallelism_every_row_is_there_once()
 
 #[test]
 fn of_several_started_at_once_one_ends_the_job_and_the_answer_is_right() {
-    const EVENTS: u64 = 60_000;
+    const EVENTS: u64 = 150_000;
     let sql = job(EVENTS, 60_000);
     let start = |parallelism| command(&sql, parallelism, &["--from", "auto"]).spawn().unwrap();
     let ended: Vec<Ended> =
@@ -168,7 +168,7 @@ fn a_crash_or_error_at_any_durable_step_changes_nothing() {
 
 #[test]
 fn a_process_that_slept_while_another_took_over_neither_writes_nor_commits() {
-    const EVENTS: u64 = 60_000;
+    const EVENTS: u64 = 150_000;
     let sql = job(EVENTS, 60_000);
     let sleeper = command(&sql, 2, &["--from", "auto"]).spawn().unwrap();
     crash::await_checkpoint(&sql.file("checkpoints"), 1);
@@ -186,7 +186,7 @@ fn a_process_that_slept_while_another_took_over_neither_writes_nor_commits() {
 
 #[test]
 fn a_stop_leaves_a_savepoint_to_go_on_from() {
-    const EVENTS: u64 = 60_000;
+    const EVENTS: u64 = 150_000;
     let sql = job(EVENTS, 60_000);
     let child = command(&sql, 2, &[]).spawn().unwrap();
     crash::await_checkpoint(&sql.file("checkpoints"), 1);
