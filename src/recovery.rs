@@ -4,12 +4,16 @@
 //! Invariants
 //! - V1 what is refused leaves no trace: only a start that will be tried takes the job over from whoever runs it.
 //! - V2 a restart goes on from what this process has completed last; before that, from where it was told to start.
-//! - V3 a damaged checkpoint is passed over only if no output can be written twice by it.
+//! - V3 a damaged checkpoint or record is passed over only if no output can be written twice by it.
+//! - V4 what allows a start is still so when the job is taken over: nothing was added to the sequence since it was read.
 
 use crate::session::{Error, Session};
 use std::str::FromStr;
 use thalweg_engine::checkpoint::adopt::adopt;
-use thalweg_engine::checkpoint::{Archive, Checkpoint, CheckpointId, Complete, Manifest, Writer};
+use thalweg_engine::checkpoint::archive::{complete, runs};
+use thalweg_engine::checkpoint::{
+    Archive, Checkpoint, CheckpointId, Complete, Found, Manifest, TakeOver, Writer, unique_name,
+};
 use thalweg_engine::clock::Clock;
 use thalweg_engine::job::JobHandle;
 use thalweg_engine::sink::JobInfo;
@@ -59,18 +63,26 @@ pub struct Started {
 }
 
 /// Starts one job, as often as it takes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Recovery {
     start: Start,
     allow_dropped_state: bool,
-    /// The generation of the first attempt.
-    first_generation: Option<u32>,
+    clock: Clock,
+    /// What the generations of this process are known by.
+    run: String,
+}
+
+impl Default for Recovery {
+    fn default() -> Recovery {
+        Recovery::new(Start::Fresh, false)
+    }
 }
 
 impl Recovery {
     /// `allow_dropped_state`: what a checkpoint holds and the job has no place for may be lost.
     pub fn new(start: Start, allow_dropped_state: bool) -> Recovery {
-        Recovery { start, allow_dropped_state, first_generation: None }
+        let clock = Clock::system();
+        Recovery { start, allow_dropped_state, run: unique_name(&clock), clock }
     }
 
     /// Starts the job. Errors: `Refused` with a remedy, before anything is touched; what the storage says; what the engine says.
@@ -87,67 +99,112 @@ impl Recovery {
         };
         let archive = Archive::at(url)?;
         let mut notes = vec![];
-        self.check(&archive.checkpoints()?, url)?;
-        let elsewhere = match &self.start {
-            Start::Elsewhere(url) => Some(Archive::at(url)?),
-            _ => None,
-        };
-        // What would be refused afterwards must not have ended another run.
-        let source = elsewhere.as_ref().unwrap_or(&archive);
-        let first = self.restore(source, &source.checkpoints()?, &job.graph, false, &mut vec![])?;
-        let origin = first.map(|(manifest, _)| manifest).filter(|_| elsewhere.is_some());
-        let writer = Writer::begin(archive, origin.as_ref(), settings.checkpoint_retained, Clock::system())?;
-        let first = *self.first_generation.get_or_insert(writer.generation());
-        let ours: Vec<Complete> = writer.checkpoints().iter().filter(|c| c.id.generation >= first).cloned().collect();
-        let from = match &elsewhere {
-            _ if !ours.is_empty() => {
-                let latest = Recovery { start: Start::Latest, ..self.clone() };
-                latest.restore(writer.archive(), writer.checkpoints(), &job.graph, true, &mut notes)?
+        let (writer, from) = loop {
+            let sequence = archive.sequence()?;
+            let start = self.admit(&archive, &sequence)?;
+            let elsewhere = match &start {
+                Start::Elsewhere(url) => Some(Archive::at(url)?),
+                _ => None,
+            };
+            let source = elsewhere.as_ref().unwrap_or(&archive);
+            let found = if elsewhere.is_some() { source.sequence()? } else { sequence.clone() };
+            // What would be refused afterwards must not have ended another run.
+            let first = self.restore(&start, source, &found, &job.graph, false, &mut vec![])?;
+            let origin = first.map(|(manifest, _)| manifest).filter(|_| elsewhere.is_some());
+            let (origin, retain) = (origin.as_ref(), settings.checkpoint_retained);
+            let how = TakeOver { sequence: &sequence, origin, retain, run: &self.run };
+            if let Some(writer) = Writer::begin(&archive, self.clock.clone(), how)? {
+                break (writer, self.restore(&start, source, &found, &job.graph, true, &mut notes)?);
             }
-            Some(source) => self.restore(source, &source.checkpoints()?, &job.graph, true, &mut notes)?,
-            None => self.restore(writer.archive(), writer.checkpoints(), &job.graph, true, &mut notes)?,
         };
         let from = from.map(|(_, checkpoint)| checkpoint);
         let id = from.as_ref().map(|c| CheckpointId::of_epoch(c.epoch));
-        let options = settings.job_options();
-        let job = Job::start_durable(&job.graph, options, from.as_ref(), writer)?;
+        let job = Job::start_durable(&job.graph, settings.job_options(), from.as_ref(), writer)?;
         Ok(Started { job, from: id, notes })
     }
 
-    /// Whether what is there allows this start.
-    fn check(&self, complete: &[Complete], url: &str) -> Result<(), Error> {
-        let newest = complete.last();
-        match (&self.start, newest) {
-            _ if self.first_generation.is_some() => Ok(()),
-            (Start::Fresh | Start::Elsewhere(_), Some(newest)) => refused(format!(
-                "`{url}` holds checkpoints, the newest is {}; go on from it with --from auto, or choose another checkpoint.dir",
-                newest.id
-            )),
-            (Start::Latest, None) => refused(format!("`{url}` holds no checkpoint; --from auto starts afresh then")),
+    /// Where to start now, if what is there allows it.
+    fn admit(&self, archive: &Archive, sequence: &[Found]) -> Result<Start, Error> {
+        let (url, runs, complete) = (archive.objects().url(), runs(sequence), complete(sequence));
+        if runs.values().any(|r| *r == self.run) && runs.values().next_back() != Some(&self.run) {
+            return refused(format!(
+                "another run has taken over the job in `{url}` since this one failed; this one ends"
+            ));
+        }
+        let is_ours = |c: &Complete| runs.get(&c.id.generation) == Some(&self.run);
+        let start = if complete.iter().any(is_ours) { Start::Latest } else { self.start.clone() };
+        match (&start, complete.last()) {
+            (Start::Fresh | Start::Elsewhere(_), Some(newest)) => {
+                let newest = format!("the newest is {}", newest.id);
+                let remedy = "go on from it with --from auto, or choose another checkpoint.dir";
+                return refused(format!("`{url}` holds checkpoints, {newest}; {remedy}"));
+            }
+            (Start::Fresh | Start::Elsewhere(_), None) => {
+                if let Some(gap) = archive.gap(sequence)? {
+                    let remedy = "bring the file back from a copy, or choose another checkpoint.dir";
+                    return refused(format!("`{url}` held checkpoints: {gap}; {remedy}"));
+                }
+            }
+            (Start::Latest, None) if archive.gap(sequence)?.is_none() => {
+                return refused(format!("`{url}` holds no checkpoint; --from auto starts afresh then"));
+            }
             (Start::Id(id), _) if complete.iter().all(|c| c.id != *id) => {
                 let known: Vec<String> = complete.iter().rev().take(5).map(|c| c.id.to_string()).collect();
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                refused(format!("`{url}` holds no checkpoint {id}; it has {known}"))
+                return refused(format!("`{url}` holds no checkpoint {id}; it has {known}"));
             }
-            _ => Ok(()),
+            _ => {}
+        }
+        Ok(start)
+    }
+
+    /// Errors: `Refused` if the newest checkpoint may be missing and going on without it could write output twice.
+    fn check_whole(
+        &self,
+        archive: &Archive,
+        sequence: &[Found],
+        graph: &Graph,
+        notes: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Some(gap) = archive.gap(sequence)? else { return Ok(()) };
+        let url = archive.objects().url();
+        match complete(sequence).last() {
+            None => refused(format!(
+                "no checkpoint in `{url}` can be read: {gap}; bring the file back from a copy, or choose another checkpoint.dir \
+                 to start afresh"
+            )),
+            Some(newest) if commits(graph) => refused(format!(
+                "`{url}` may have held a later checkpoint than {id}: {gap}; bring the file back from a copy, or --from {id} goes \
+                 back to that one, and the output since then is then written again",
+                id = newest.id
+            )),
+            Some(_) => {
+                notes.push(format!("a later checkpoint may be missing: {gap}"));
+                Ok(())
+            }
         }
     }
 
     /// The checkpoint to start from, as the graph can take it up; `with_state`: also what is in files.
     fn restore(
         &self,
+        start: &Start,
         archive: &Archive,
-        complete: &[Complete],
+        sequence: &[Found],
         graph: &Graph,
         with_state: bool,
         notes: &mut Vec<String>,
     ) -> Result<Option<(Manifest, Checkpoint)>, Error> {
-        let mut wanted: Vec<&Complete> = match &self.start {
+        let complete = complete(sequence);
+        let mut wanted: Vec<&Complete> = match start {
             Start::Fresh => vec![],
             Start::Id(id) => complete.iter().filter(|c| c.id == *id).collect(),
-            Start::Auto | Start::Latest | Start::Elsewhere(_) => complete.iter().collect(),
+            Start::Auto | Start::Latest | Start::Elsewhere(_) => {
+                self.check_whole(archive, sequence, graph, notes)?;
+                complete.iter().collect()
+            }
         };
-        if wanted.is_empty() && matches!(self.start, Start::Elsewhere(_)) {
+        if wanted.is_empty() && matches!(start, Start::Elsewhere(_)) {
             return refused(format!("`{}` holds no checkpoint", archive.objects().url()));
         }
         while let Some(checkpoint) = wanted.pop() {

@@ -24,21 +24,30 @@ pub fn deal(splits: &[Split], finished: &[String], parallelism: u32) -> Vec<Assi
     (0..parallelism).map(share).collect()
 }
 
+/// The error of a table that reads something else than what its checkpoint knows positions of.
+pub fn other_place(was: &str, is: &str) -> Error {
+    let text = format!("the checkpoint has positions in {was}, and the table now reads {is}");
+    let remedy = "to begin with the new one, give the table another name and use --allow-dropped-state";
+    Error::user(format!("{text}; go on with the old one; or, {remedy}"))
+}
+
 /// See the module.
 pub struct AssignOnce {
     discover: Discover,
+    /// Where they are found.
+    place: String,
     splits: Vec<Split>,
 }
 
 impl AssignOnce {
-    /// With what finds the splits.
-    pub fn new(discover: Discover) -> AssignOnce {
-        AssignOnce { discover, splits: vec![] }
+    /// With what finds the splits, and where: what was found in one place is not looked for in another.
+    pub fn new(place: impl Into<String>, discover: Discover) -> AssignOnce {
+        AssignOnce { discover, place: place.into(), splits: vec![] }
     }
 
     /// With splits that are known without looking.
     pub fn known(splits: Vec<Split>) -> AssignOnce {
-        AssignOnce::new(Box::new(move || Ok(splits.clone())))
+        AssignOnce::new("", Box::new(move || Ok(splits.clone())))
     }
 }
 
@@ -59,10 +68,14 @@ impl SplitEnumerator for AssignOnce {
     }
 
     fn snapshot(&self) -> Value {
-        json!({ "format": 1, "splits": self.splits })
+        json!({ "format": 1, "place": self.place, "splits": self.splits })
     }
 
     fn restore(&mut self, state: &Value) -> Result<()> {
+        let place = state.get("place").and_then(Value::as_str).unwrap_or(&self.place);
+        if place != self.place {
+            return Err(other_place(&format!("`{place}`"), &format!("`{}`", self.place)));
+        }
         let splits = state.get("splits").cloned().unwrap_or(Value::Null);
         self.splits = serde_json::from_value(splits).map_err(|e| Error::user(format!("restore the splits: {e}")))?;
         Ok(())
@@ -109,10 +122,12 @@ mod tests {
         assert_eq!(ids(&first), [vec!["a", "c"], vec!["b"]]);
         assert!(first.iter().all(|a| a.no_more));
 
-        let mut again = AssignOnce::new(Box::new(|| panic!("what was found stays")));
+        let mut again = AssignOnce::new("", Box::new(|| panic!("what was found stays")));
         again.restore(&e.snapshot()).unwrap();
         let next = again.step(Fact::Started { parallelism: 3, finished: vec!["b".into()] });
         assert_eq!(ids(&next), [vec!["a"], vec!["c"], vec![]]);
         assert_eq!(next[0].splits[0].spec, json!({ "end": 7 }), "what was fixed about a split stays");
+        let e = AssignOnce::new("b/", Box::new(|| Ok(vec![]))).restore(&e.snapshot()).unwrap_err();
+        assert!(e.message().contains("positions in ``, and the table now reads `b/`"), "{e}");
     }
 }

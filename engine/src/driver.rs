@@ -477,7 +477,7 @@ impl Driver {
                 Some(Event::NotPersisted(e.clone().context(format!("checkpoint {id}"))))
             }
             Told::Ended(Err(e)) => Some(Event::Failed(e.clone())),
-            Told::Ended(Ok(())) => None,
+            Told::Swept(_) | Told::Ended(Ok(())) => None,
         };
         self.told(told);
         event
@@ -511,7 +511,12 @@ impl Driver {
                 }
                 self.commit();
             }
-            Told::Saved { .. } => self.metrics.failed.add(1),
+            Told::Saved { epoch, result: Err(e), .. } => {
+                self.metrics.failed.add(1);
+                let id = CheckpointId::of_epoch(epoch);
+                self.metrics.trouble.set(Some(format!("checkpoint {id} failed: {}", e.message()).into()));
+            }
+            Told::Swept(result) => self.metrics.unswept.set(result.err().map(|e| e.message().into())),
             Told::Ended(_) => self.persist_ended = true,
         }
     }

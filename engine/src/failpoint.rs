@@ -1,7 +1,8 @@
 //! The only door to injected faults: tests abort or fail a real process at a step that makes something durable.
 //!
 //! `THALWEG_TEST_FAIL` lists `POINT=ACTION` or `POINT=ACTION@N` (at the Nth time), separated by commas. The actions are
-//! `abort-before`, `abort-after` and `error`. Without the variable a point costs one comparison.
+//! `abort-before`, `abort-after`, `error`, and `wait-before`: until the file that `THALWEG_TEST_RELEASE` names is there. Without the
+//! variable a point costs one comparison.
 
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -10,12 +11,15 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// The variable that arms points.
 pub const VARIABLE: &str = "THALWEG_TEST_FAIL";
+/// The variable that names the file to wait for.
+pub const RELEASE: &str = "THALWEG_TEST_RELEASE";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     AbortBefore,
     AbortAfter,
     Error,
+    WaitBefore,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,7 @@ fn parse(text: &str) -> HashMap<String, Armed> {
             "abort-before" => Action::AbortBefore,
             "abort-after" => Action::AbortAfter,
             "error" => Action::Error,
+            "wait-before" => Action::WaitBefore,
             _ => return None,
         };
         Some((point.to_owned(), Armed { action, at: at.parse().ok()? }))
@@ -53,10 +58,23 @@ pub fn step<T>(point: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
         None => step(),
         Some(Action::AbortBefore) => std::process::abort(),
         Some(Action::Error) => Err(Error::external(format!("fail point `{point}`"))),
+        Some(Action::WaitBefore) => {
+            wait();
+            step()
+        }
         Some(Action::AbortAfter) => {
             let _ = step();
             std::process::abort()
         }
+    }
+}
+
+fn wait() {
+    let Some(file) = std::env::var_os(RELEASE) else { return };
+    // The door to waiting is a queue that nobody fills.
+    let (_filler, quiet) = crossbeam_channel::bounded::<()>(1);
+    while !std::path::Path::new(&file).exists() {
+        let _ = quiet.recv_timeout(std::time::Duration::from_millis(5));
     }
 }
 

@@ -152,10 +152,7 @@ impl Job {
         let budget = Budget::new("job", options.state_bytes);
         let (events_tx, events) = crate::inbox::mailbox();
         let first_epoch = options.first_epoch(from, writer.as_ref());
-        let job = writer
-            .as_ref()
-            .map(|w| JobInfo::durable(w.job().into(), w.generation(), events_tx.clone()))
-            .unwrap_or_default();
+        let job = writer.as_ref().map(|w| JobInfo::durable(w, events_tx.clone())).unwrap_or_default();
         let start = Start { from, first_epoch, job: &job };
         let wired = wire(graph, &plan, &options, start, &budget, events_tx.clone())?;
         let driver = Driver::new(graph, &options, from, writer, &wired, job, (events, events_tx.clone()))?;

@@ -196,6 +196,10 @@ pub struct CheckpointMetrics {
     pub completed: Counter,
     /// How many failed.
     pub failed: Counter,
+    /// Why the one taken last failed, if it did.
+    pub trouble: Note,
+    /// Why what is not needed any more cannot be removed.
+    pub unswept: Note,
     last: Mutex<Option<LastCheckpoint>>,
 }
 
@@ -207,6 +211,7 @@ impl CheckpointMetrics {
 
     pub(crate) fn complete(&self, last: LastCheckpoint) {
         self.completed.add(1);
+        self.trouble.set(None);
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Told {
         /// Subtasks whose snapshots should begin anew, by operator id.
         long_chains: Vec<(String, u32)>,
     },
+    /// What no checkpoint needs any more was removed, or not all of it.
+    Swept(Result<()>),
     /// The thread is gone; an error only if it panicked.
     Ended(Result<()>),
 }
@@ -55,7 +57,9 @@ fn run(writer: &mut Writer, queue: &Receiver<Task>, tell: &impl Fn(Told)) {
             Task::Committed(id) => {
                 // A marker only saves work at a restore, and what is not swept now is swept later.
                 let _ = writer.committed(id);
-                let _ = writer.sweep();
+                if let Some(result) = writer.sweep() {
+                    tell(Told::Swept(result));
+                }
             }
         }
     }

@@ -1,5 +1,12 @@
 //! The only door to chance: a small seeded generator (xorshift64*), for tests, jitter and generators that must repeat.
 
+use std::hash::BuildHasher;
+
+/// 64 bits from the operating system's source, for names that nobody else may have.
+pub fn entropy() -> u64 {
+    std::hash::RandomState::new().hash_one(0)
+}
+
 /// A seeded stream of numbers.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);

@@ -10,6 +10,7 @@
 //! - C3 no call blocks; `Busy` means "accepted, feed no more until a wake".
 
 use crate::batch::Batch;
+use crate::checkpoint::Writer;
 use crate::clock::{Clock, Deadline};
 use crate::driver::DriverEvent;
 use crate::error::Result;
@@ -19,6 +20,7 @@ use crate::operator::Subtask;
 use crate::state::StateStore;
 use crate::time::EventTime;
 use crossbeam_channel::Sender;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// When written rows become visible.
@@ -69,18 +71,28 @@ pub struct JobInfo {
     pub id: Arc<str>,
     /// The number of this run; checkpoints of earlier ones have lower numbers.
     pub generation: u32,
+    /// Who ran each generation, this one included: a name that no other run has. Copies of a job's checkpoints may go on each for
+    /// itself, and then have generations of the same number.
+    pub runs: Arc<BTreeMap<u32, String>>,
     commands: Option<Sender<DriverEvent>>,
 }
 
 impl JobInfo {
     /// A job that keeps checkpoints under this id.
-    pub(crate) fn durable(id: Arc<str>, generation: u32, commands: Sender<DriverEvent>) -> JobInfo {
-        JobInfo { id, generation, commands: Some(commands) }
+    pub(crate) fn durable(writer: &Writer, commands: Sender<DriverEvent>) -> JobInfo {
+        let (generation, runs) = (writer.generation(), Arc::new(writer.runs().clone()));
+        JobInfo { id: writer.job().into(), generation, runs, commands: Some(commands) }
     }
 
     /// A job that keeps checkpoints and hears no requests: for tests.
     pub fn detached(id: &str, generation: u32) -> JobInfo {
-        JobInfo { id: id.into(), generation, commands: None }
+        let runs = (1..=generation).map(|g| (g, format!("{id}-{g}")));
+        JobInfo { id: id.into(), generation, runs: Arc::new(runs.collect()), commands: None }
+    }
+
+    /// Who runs it now.
+    pub fn run(&self) -> &str {
+        self.runs.get(&self.generation).map_or("", String::as_str)
     }
 
     /// Whether checkpoints outlive the process, so that what waits for one is never lost.

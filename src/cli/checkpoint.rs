@@ -150,7 +150,7 @@ fn keep(id: &str, to: &str, arguments: &CheckpointArguments) -> Result<Exit, Fai
     let archive = archive(arguments)?;
     let checkpoint = find(&archive, id)?;
     let target = Archive::at(to).map_err(|e| Failure::refused(e.message()))?;
-    let manifest = archive.keep(&checkpoint, &target, Clock::system().wall_ms()).map_err(|e| failed(&e))?;
+    let manifest = archive.keep(&checkpoint, &target, &Clock::system()).map_err(|e| failed(&e))?;
     let size = bytes(manifest.files().map(|f| f.bytes).sum());
     let object = json!({ "checkpoint": manifest.id.to_string(), "url": to, "bytes": manifest.state_bytes() });
     print(&match arguments.json {

@@ -1,4 +1,4 @@
-//! What a running job has to say aside from its progress: an outage, its end, and what a stop waits for.
+//! What a running job has to say aside from its progress: an outage, its end, checkpoints that fail, and what a stop waits for.
 //!
 //! Pure: `watch.rs` brings counters and the time, and writes what comes out.
 //!
@@ -29,6 +29,10 @@ pub(crate) struct Notice {
 pub(crate) struct Notices {
     /// Operators in trouble, by id, and since when.
     troubled: BTreeMap<String, Duration>,
+    /// Since when checkpoints fail.
+    failing: Option<Duration>,
+    /// Why old checkpoints stay.
+    unswept: Option<Arc<str>>,
     /// When to say next what the stop waits for, as time since its request.
     reminder: Option<Duration>,
 }
@@ -58,6 +62,34 @@ impl Notices {
                 notices.push(notice("recovered", node, &text));
             }
         }
+        notices.extend(self.checkpoints(registry, now));
+        notices
+    }
+
+    /// Checkpoints that fail, and remains of old ones that stay.
+    fn checkpoints(&mut self, registry: &Registry, now: Duration) -> Vec<Notice> {
+        let told = |kind: &str, text: String| {
+            let json = json!({ "type": "notice", "kind": kind, "message": text });
+            Notice { text, json }
+        };
+        let mut notices = Vec::new();
+        match (registry.checkpoints.trouble.get(), self.failing) {
+            (Some(reason), None) => {
+                self.failing = Some(now);
+                notices.push(told("checkpoint-failed", format!("{reason}; trying again")));
+            }
+            (None, Some(since)) => {
+                self.failing = None;
+                let after = seconds(now.saturating_sub(since));
+                notices.push(told("recovered", format!("checkpoints work again, after {after}")));
+            }
+            _ => {}
+        }
+        let unswept = registry.checkpoints.unswept.get();
+        if let Some(reason) = unswept.as_ref().filter(|_| self.unswept != unswept) {
+            notices.push(told("unswept", format!("old checkpoints are not removed: {reason}")));
+        }
+        self.unswept = unswept;
         notices
     }
 
@@ -132,6 +164,26 @@ mod tests {
         assert_eq!(over[0].json["kind"], "recovered");
         set(0, Some("again"));
         assert_eq!(texts(&at(6)), ["table a: again; trying again"]);
+    }
+
+    #[test]
+    fn checkpoints_that_fail_are_told_once_and_so_is_what_stays_of_old_ones() {
+        let registry = Registry::default();
+        let set = |text: Option<&str>| registry.checkpoints.trouble.set(text.map(Into::into));
+        let mut notices = Notices::default();
+        let mut at = |s: u64| notices.observe(&registry, Duration::from_secs(s));
+        assert_eq!(at(0), []);
+        set(Some("checkpoint 1-7 failed: disk full"));
+        assert_eq!(texts(&at(1)), ["checkpoint 1-7 failed: disk full; trying again"]);
+        set(Some("checkpoint 1-8 failed: disk full"));
+        assert_eq!(at(2), []);
+        set(None);
+        assert_eq!(texts(&at(11)), ["checkpoints work again, after 10.0 s"]);
+        for reason in ["a", "b"] {
+            registry.checkpoints.unswept.set(Some(reason.into()));
+            assert_eq!(texts(&at(12)), [format!("old checkpoints are not removed: {reason}")]);
+            assert_eq!(at(13), []);
+        }
     }
 
     #[test]

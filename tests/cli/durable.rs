@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output};
 use thalweg_engine::rng::Rng;
 
 /// Bids per auction in windows of a second, from the generator into files; `rate`: rows per second of the wall clock.
-fn job(events: u64, rate: u64) -> SqlFile {
+pub fn job(events: u64, rate: u64) -> SqlFile {
     let sql = SqlFile::new("");
     let out = sql.file("out").display().to_string();
     let text = format!(
@@ -26,19 +26,19 @@ fn job(events: u64, rate: u64) -> SqlFile {
     sql
 }
 
-fn command(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Command {
+pub fn command(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Command {
     let (path, dir) = (sql.path(), format!("checkpoint.dir={}", sql.file("checkpoints").display()));
     let parallelism = parallelism.to_string();
     let always = ["run", &path, "--parallelism", &parallelism, "--set", &dir, "--set", "checkpoint.interval=20ms"];
     thalweg(&always.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
 }
 
-fn run(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Ended {
+pub fn run(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Ended {
     Ended::new(command(sql, parallelism, more).output().unwrap())
 }
 
 /// The visible lines of all files, with how often each is there, and the number of hidden files.
-fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
+pub fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
     let (mut lines, mut hidden) = (BTreeMap::new(), 0);
     for entry in std::fs::read_dir(sql.file("out")).into_iter().flatten() {
         let entry = entry.unwrap();
@@ -54,7 +54,7 @@ fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
 }
 
 /// What a run without any disturbance writes.
-fn undisturbed(events: u64) -> BTreeMap<String, u64> {
+pub fn undisturbed(events: u64) -> BTreeMap<String, u64> {
     let sql = job(events, 1_000_000_000);
     let out = sql.run(&["--parallelism", "2"]);
     assert_eq!(out.status, 0, "{}", out.stderr);
@@ -240,13 +240,13 @@ fn settings_say_how_often_a_job_starts_again_and_how_many_checkpoints_stay() {
     }
 }
 
-fn replace(sql: &SqlFile, from: &str, to: &str) {
+pub fn replace(sql: &SqlFile, from: &str, to: &str) {
     let text = std::fs::read_to_string(sql.path()).unwrap();
     assert!(text.contains(from));
     std::fs::write(sql.path(), text.replace(from, to)).unwrap();
 }
 
-fn damage(path: &Path) {
+pub fn damage(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -308,7 +308,7 @@ fn what_a_changed_query_has_no_place_for_is_dropped_only_on_request() {
 }
 
 /// `thalweg checkpoint` with the folder of the job.
-fn checkpoint(sql: &SqlFile, more: &[&str]) -> Ended {
+pub fn checkpoint(sql: &SqlFile, more: &[&str]) -> Ended {
     let dir = format!("checkpoint.dir={}", sql.file("checkpoints").display());
     let arguments: Vec<&str> = ["checkpoint"].iter().chain(more).copied().chain(["--set", &dir]).collect();
     Ended::new(thalweg(&arguments).output().unwrap())

@@ -5,6 +5,7 @@
 mod bench;
 mod binary;
 mod crash;
+mod damage;
 mod durable;
 mod examples;
 mod hostile;

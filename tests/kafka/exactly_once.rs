@@ -1,8 +1,9 @@
 //! Kafka to windows to Kafka and files, killed again and again and resumed at other parallelisms: readers of committed records
 //! see what an undisturbed run writes. On a real broker only: the mock keeps no transactions from readers.
 
-use crate::{COLUMNS, PARTITIONS, crash, events, fill, kafka, naive, read};
-use std::path::Path;
+use crate::{COLUMNS, Counts, PARTITIONS, crash, events, fill, kafka, naive};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use thalweg::Session;
 use thalweg_connectors::kafka::testing::Cluster;
@@ -41,17 +42,18 @@ impl Job {
         Job { dir }
     }
 
-    fn checkpoints(&self) -> std::path::PathBuf {
+    fn checkpoints(&self) -> PathBuf {
         self.dir.path().join("checkpoints")
     }
 
     fn command(&self, parallelism: u64) -> Command {
+        self.command_from("auto", &self.checkpoints(), parallelism)
+    }
+
+    fn command_from(&self, from: &str, checkpoints: &Path, parallelism: u64) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
-        command.arg("run").arg(self.dir.path().join("job.sql")).args(["--from", "auto", "--parallelism"]);
-        command
-            .arg(parallelism.to_string())
-            .arg("--set")
-            .arg(format!("checkpoint.dir={}", self.checkpoints().display()));
+        command.arg("run").arg(self.dir.path().join("job.sql")).args(["--from", from, "--parallelism"]);
+        command.arg(parallelism.to_string()).arg("--set").arg(format!("checkpoint.dir={}", checkpoints.display()));
         command.args(["--set", "checkpoint.interval=20ms", "--set", "restart.delay=10ms"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
@@ -71,6 +73,26 @@ fn lines(folder: &Path) -> usize {
         lines += std::fs::read_to_string(entry.path()).unwrap().lines().count();
     }
     lines
+}
+
+/// How often each row of a topic is there for readers of committed records.
+fn times(cluster: &Cluster, topic: &str) -> BTreeMap<((String, i64), i64), u32> {
+    cluster.await_no_transaction(topic, 2);
+    let mut times = BTreeMap::new();
+    for record in cluster.consume_all(topic, 2) {
+        let row: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+        let key = (row["window_end"].as_str().unwrap().to_owned(), row["auction"].as_i64().unwrap());
+        *times.entry((key, row["num"].as_i64().unwrap())).or_default() += 1;
+    }
+    times
+}
+
+/// The topic has these rows, each once, and no open transaction.
+fn assert_once(cluster: &Cluster, topic: &str, want: &Counts, doing: &str) {
+    let times = times(cluster, topic);
+    let extra = times.values().filter(|t| **t > 1).count();
+    let rows: Counts = times.into_keys().collect();
+    assert!(rows == *want && extra == 0, "{doing}: {} rows of {}, {extra} of them again", rows.len(), want.len());
 }
 
 fn kills() -> u32 {
@@ -103,9 +125,8 @@ fn killed_and_rescaled_at_random_kafka_and_files_show_every_row_once() {
     }
     assert!(alive * 2 > kills(), "only {alive} kills met a job at work");
     job.finish(3);
-    assert!(read(&cluster, &out, want.len()) == want);
+    assert_once(&cluster, &out, &want, "after the last run");
     assert_eq!(lines(&job.dir.path().join("files")), want.len());
-    cluster.await_no_transaction(&out, 2);
 }
 
 #[test]
@@ -126,9 +147,75 @@ fn kafka_transactions_survive_a_crash_or_an_error_at_any_step() {
             let code = if action == "error" { Some(0) } else { None };
             assert_eq!(ended.status.code(), code, "{step} {action}: {}", String::from_utf8_lossy(&ended.stderr));
             job.finish(3);
-            assert!(read(&cluster, &out, want.len()) == want, "{step} {action}");
+            assert_once(&cluster, &out, &want, &format!("{step} {action}"));
             assert_eq!(lines(&job.dir.path().join("files")), want.len(), "{step} {action}");
-            cluster.await_no_transaction(&out, 2);
         }
+    }
+}
+
+/// A job that died with checkpoints behind it.
+fn crashed(cluster: &Cluster, topic: &str, out: &str) -> Job {
+    let job = Job::new(cluster, topic, out);
+    let ended = job.command(2).env("THALWEG_TEST_FAIL", "record.create=abort-before@4").output().unwrap();
+    assert_eq!(ended.status.code(), None, "{}", String::from_utf8_lossy(&ended.stderr));
+    job
+}
+
+/// Each is a job of its own: what the savepoint had not published yet comes once, what came after it once from each.
+#[test]
+fn of_jobs_that_go_on_from_one_savepoint_none_takes_the_others_rows_for_its_own() {
+    let cluster = Cluster::start();
+    if !cluster.is_real() {
+        return;
+    }
+    let events = 50_000;
+    let want = naive(events);
+    let (topic, out) = (cluster.topic("source", PARTITIONS), cluster.topic("counted", 2));
+    fill(&Session::new().unwrap(), &cluster, &topic, events);
+    let job = crashed(&cluster, &topic, &out);
+    let kept = job.dir.path().join("kept");
+    let keep = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["checkpoint", "keep", "latest", "--to"])
+        .arg(&kept)
+        .arg("--set")
+        .arg(format!("checkpoint.dir={}", job.checkpoints().display()))
+        .output()
+        .unwrap();
+    assert!(keep.status.success(), "{}", String::from_utf8_lossy(&keep.stderr));
+    let go_on = |name: &str, parallelism| {
+        let mut command = job.command_from(kept.to_str().unwrap(), &job.dir.path().join(name), parallelism);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&ended.stderr));
+        times(&cluster, &out)
+    };
+    assert!(go_on("first", 2).into_iter().eq(want.iter().map(|(k, n)| ((k.clone(), *n), 1))), "the first");
+    let second = go_on("second", 3);
+    let again = second.values().filter(|t| **t == 2).count();
+    assert!(again > 0 && second.len() == want.len() && second.values().all(|t| *t <= 2), "{again} rows again");
+    let third = go_on("third", 1);
+    assert!(second.iter().all(|(row, t)| third[row] == if *t == 2 { 3 } else { 1 }), "the third like the second");
+}
+
+#[test]
+fn of_two_copies_of_one_folder_the_second_ends_with_the_reason() {
+    let cluster = Cluster::start();
+    if !cluster.is_real() {
+        return;
+    }
+    let events = 20_000;
+    let want = naive(events);
+    let (topic, out) = (cluster.topic("source", PARTITIONS), cluster.topic("counted", 2));
+    fill(&Session::new().unwrap(), &cluster, &topic, events);
+    let job = crashed(&cluster, &topic, &out);
+    let copy = job.dir.path().join("copy");
+    let copied = Command::new("cp").arg("-r").arg(job.checkpoints()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    job.finish(3);
+    for _ in 0..3 {
+        let ended = job.command_from("auto", &copy, 2).output().unwrap();
+        let shown = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{shown}");
+        assert!(shown.contains("another run has published rows to topic"), "{shown}");
+        assert_once(&cluster, &out, &want, "after the copy");
     }
 }

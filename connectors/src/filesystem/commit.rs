@@ -5,12 +5,13 @@
 //! - C2 all of it is idempotent: a file shown before is not shown again, a mark stays a mark.
 //! - C3 `recover` removes the hidden files of earlier runs of this job and table, and of the attempt that wrote the checkpoint: those
 //!   of other jobs and tables stay.
+//! - C4 what waits in a restored checkpoint is shown in the folder that it was written for.
 
 use super::options::{FileOptions, PartitionCommit, Trigger};
 use super::store;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::sink::{Committer, JobInfo, Prepared};
@@ -31,17 +32,20 @@ pub(super) struct Part {
     pub(super) watermark_ms: i64,
     /// The wall clock at the barrier.
     pub(super) wall_ms: i64,
+    /// The table's folder as it was written then.
+    #[serde(default)]
+    pub(super) path: PathBuf,
     /// Finished files: folder below the table's (may be empty), and name.
     pub(super) files: Vec<(String, String)>,
 }
 
-/// What is handed over: the part, or the name of the file that holds it.
+/// What is handed over: the part, or the path of the file that holds it.
 #[derive(Debug, Serialize, Deserialize)]
 enum Envelope {
     #[serde(rename = "part")]
     Part(Part),
     #[serde(rename = "file")]
-    File(String),
+    File(PathBuf),
 }
 
 /// The hidden name of a file.
@@ -55,40 +59,47 @@ fn list_name(name: &str) -> String {
 }
 
 impl Part {
-    pub(super) fn new(attempt: &str, watermark_ms: i64, wall_ms: i64) -> Part {
-        Part { version: VERSION, attempt: attempt.to_owned(), watermark_ms, wall_ms, files: vec![] }
+    pub(super) fn new(attempt: &str, path: &Path, watermark_ms: i64, wall_ms: i64) -> Part {
+        let (attempt, path) = (attempt.to_owned(), path.to_owned());
+        Part { version: VERSION, attempt, watermark_ms, wall_ms, path, files: vec![] }
+    }
+
+    /// Where a file of it is now: the table's folder may be another one since, with the files in it or not.
+    fn root<'a>(&'a self, now: &'a Path, folder: &str, name: &str) -> &'a Path {
+        let there = || [name, &hidden(name)].iter().any(|n| now.join(folder).join(n).exists());
+        if self.path.as_os_str().is_empty() || self.path == now || there() { now } else { &self.path }
     }
 
     /// Packs a part; `name` is unique to the subtask and checkpoint.
-    pub(super) fn pack(self, options: &FileOptions, name: &str) -> Result<Prepared> {
+    pub(super) fn pack(self, name: &str) -> Result<Prepared> {
+        let path = self.path.join(list_name(name));
         let encode = |e: &Envelope| serde_json::to_vec(e).map_err(|e| Error::internal(format!("pack files: {e}")));
         let bytes = encode(&Envelope::Part(self))?;
         if bytes.len() <= INLINE_BYTES {
             return Ok(Prepared::new(bytes));
         }
-        let name = list_name(name);
-        let path = options.path.join(&name);
         let mut file = store::create(&path)?;
         std::io::Write::write_all(&mut file, &bytes).map_err(|e| store::failure("write", &path, &e))?;
         store::sync(&file, &path)?;
-        encode(&Envelope::File(name)).map(Prepared::new)
+        encode(&Envelope::File(path)).map(Prepared::new)
     }
 
     /// The part and the file that held it; `None` if that file has gone with its commit.
-    fn unpack(prepared: &Prepared, options: &FileOptions) -> Result<Option<(Part, Option<PathBuf>)>> {
+    fn unpack(prepared: &Prepared) -> Result<Option<(Part, Option<PathBuf>)>> {
         let decode = |bytes: &[u8]| {
             serde_json::from_slice::<Envelope>(bytes).map_err(|e| Error::internal(format!("unpack files: {e}")))
         };
         let (part, list) = match decode(&prepared.bytes)? {
             Envelope::Part(part) => (part, None),
-            Envelope::File(name) => {
-                let path = options.path.join(&name);
+            Envelope::File(path) => {
                 if !path.exists() {
                     return Ok(None);
                 }
                 match decode(&store::read(&path)?)? {
                     Envelope::Part(part) => (part, Some(path)),
-                    Envelope::File(_) => return Err(Error::internal(format!("list `{name}` names a list"))),
+                    Envelope::File(_) => {
+                        return Err(Error::internal(format!("list `{}` names a list", path.display())));
+                    }
                 }
             }
         };
@@ -115,6 +126,11 @@ impl Scope {
         job.is_durable().then(|| Scope { name: name(), generation: job.generation })
     }
 
+    /// Whether an attempt is a run of this job.
+    fn has(&self, attempt: &str) -> bool {
+        attempt.strip_prefix(&self.name).is_some_and(|rest| rest.starts_with('-'))
+    }
+
     /// What the names of this run's files begin with.
     pub(super) fn attempt(&self) -> String {
         format!("{}-{}", self.name, self.generation)
@@ -139,11 +155,14 @@ impl FileCommitter {
     fn publish(&self, parts: &[Prepared]) -> Result<(Vec<Part>, BTreeSet<String>)> {
         let (mut folders, mut all) = (BTreeSet::new(), Vec::with_capacity(parts.len()));
         for prepared in parts.iter().filter(|p| !p.bytes.is_empty()) {
-            let Some((part, list)) = Part::unpack(prepared, &self.options)? else { continue };
+            let Some((part, list)) = Part::unpack(prepared)? else { continue };
             for (folder, name) in &part.files {
-                let folder_path = self.options.path.join(folder);
+                let root = part.root(&self.options.path, folder, name);
+                let folder_path = root.join(folder);
                 store::publish(&folder_path.join(hidden(name)), &folder_path.join(name))?;
-                folders.insert(folder.clone());
+                if root == self.options.path {
+                    folders.insert(folder.clone());
+                }
             }
             if let Some(list) = list {
                 store::remove(&list)?;
@@ -201,9 +220,13 @@ impl Committer for FileCommitter {
 
     fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
         let (unpacked, _) = self.publish(parts)?;
-        let attempts: HashSet<&str> = unpacked.iter().map(|p| p.attempt.as_str()).collect();
-        for attempt in attempts {
-            for path in store::hidden_files(&self.options.path, &format!(".part-{attempt}-")) {
+        let now = &self.options.path;
+        // The job that took the savepoint which this one began with may be at work, and goes on without this one's help.
+        let is_ours = |p: &&Part| self.scope.as_ref().is_none_or(|s| s.has(&p.attempt));
+        let ours = unpacked.iter().filter(is_ours);
+        let attempts = ours.flat_map(|p| [(p.attempt.as_str(), &p.path), (p.attempt.as_str(), now)]);
+        for (attempt, root) in attempts.collect::<HashSet<_>>() {
+            for path in store::hidden_files(root, &format!(".part-{attempt}-")) {
                 store::remove(&path)?;
             }
         }

@@ -168,10 +168,10 @@ impl Sink for Writer {
         for folder in folders {
             self.close(&folder).map_err(|e| e.context(format!("table `{}`", self.table)))?;
         }
-        let mut part = Part::new(&self.attempt, ctx.frontier.millis(), ctx.clock.wall_ms());
+        let mut part = Part::new(&self.attempt, &self.options.path, ctx.frontier.millis(), ctx.clock.wall_ms());
         part.files = std::mem::take(&mut self.closed);
         let name = format!("part-{}-{}-checkpoint-{id}", self.attempt, self.subtask);
-        part.pack(&self.options, &name).map(Prepare::Done)
+        part.pack(&name).map(Prepare::Done)
     }
 }
 

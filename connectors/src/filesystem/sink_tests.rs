@@ -1,5 +1,6 @@
 //! Tests of the sink and its committer: whole files or none, rolling, partitions and their marks, recovery.
 
+use super::super::commit::{Part, Scope, hidden};
 use super::super::testing::{Task, all, check, column, files, read, sink, source, table};
 use super::OPEN_FILES_MAX;
 use crate::registry::TableSpec;
@@ -163,6 +164,35 @@ fn recovery_finishes_and_removes_its_own_orphans() {
     assert_eq!(files(dir.path()).len(), 3);
     drop(task);
     assert_eq!(files(dir.path()).len(), 2);
+}
+
+#[test]
+fn a_job_that_begins_with_anothers_savepoint_shows_what_is_in_it_and_touches_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let spec = spec(dir.path(), &[], &[("format", "json")]);
+    let name = |job: &JobInfo, number: u32| {
+        let scope = Scope::of(job, "t").unwrap();
+        (scope.attempt(), format!("part-{}-0-{number}.json", scope.attempt()))
+    };
+    let origin = JobInfo::detached("origin", 1);
+    let (attempt, prepared) = name(&origin, 0);
+    for number in 0..2 {
+        fs::write(dir.path().join(hidden(&name(&origin, number).1)), "{}").unwrap();
+    }
+    let mut part = Part::new(&attempt, dir.path(), 0, 0);
+    part.files.push((String::new(), prepared.clone()));
+    let parts = [part.pack("checkpoint").unwrap()];
+    for fork in ["one", "two"] {
+        let fork = JobInfo::detached(fork, 2);
+        let earlier = dir.path().join(hidden(&name(&JobInfo::detached(&fork.id, 1), 7).1));
+        fs::write(&earlier, "{}").unwrap();
+        sink(&spec).committer(&fork).unwrap().unwrap().recover(1, &parts).unwrap();
+        assert_eq!(visible(dir.path()), [prepared.as_str()]);
+        assert!(dir.path().join(hidden(&name(&origin, 1).1)).exists(), "the origin is writing it");
+        assert!(!earlier.exists(), "its own is removed");
+    }
+    // The origin finds its file shown.
+    sink(&spec).committer(&origin).unwrap().unwrap().commit(1, &parts).unwrap();
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl SourceFactory for FileSource {
     fn enumerator(&self) -> Result<Box<dyn SplitEnumerator>> {
         let (table, options, layout) = (self.table.clone(), self.options.clone(), self.layout.clone());
         let bytes = self.split_bytes;
-        Ok(Box::new(AssignOnce::new(Box::new(move || discover(&table, &options, &layout, bytes)))))
+        let place = options.path.display().to_string();
+        Ok(Box::new(AssignOnce::new(place, Box::new(move || discover(&table, &options, &layout, bytes)))))
     }
 
     fn reader(&self) -> Result<Box<dyn SourceReader>> {

@@ -11,7 +11,7 @@
 use super::admin;
 use super::chunk::Packer;
 use super::client::source_client;
-use super::lane::{Lane, Marker, exists};
+use super::lane::{History, Lane, Marker, exists};
 use super::options::KafkaOptions;
 use super::producer::{Extras, Outgoing};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ use thalweg_engine::sink::{Committer, JobInfo, Prepared};
 /// Lanes of a sink, and partitions of its topic of markers.
 pub(super) const LANES: i32 = 8;
 /// The version of [`Part`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes that a subtask gathers before it asks for a checkpoint.
 const GATHERED_MAX: usize = 64 << 20;
 /// Bytes of complete checkpoints that wait to be published, above which the sink takes no rows.
@@ -37,6 +37,27 @@ const UNPUBLISHED_MAX: u64 = 256 << 20;
 struct Part {
     version: u32,
     lane: i32,
+    /// The job whose lane and marker say whether they were published: what a job begins with may be from another one.
+    job: String,
+    /// Who took the checkpoint.
+    run: String,
+}
+
+impl Part {
+    fn unpack(bytes: &[u8]) -> Result<Part> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let failed = |e: serde_json::Error| Error::internal(format!("unpack rows: {e}"));
+        let Version { version } = serde_json::from_slice(bytes).map_err(failed)?;
+        if version != VERSION {
+            return Err(Error::user(format!(
+                "unpublished rows have version {version}, and this binary knows {VERSION}"
+            )));
+        }
+        serde_json::from_slice(bytes).map_err(failed)
+    }
 }
 
 /// Rows between a complete barrier and their publication: shared by the subtasks and the committer of a process.
@@ -113,7 +134,12 @@ impl Gathered {
         self.keep(last);
         self.asked = false;
         self.unpublished.bytes.fetch_add(std::mem::take(&mut self.bytes) as u64, Ordering::Relaxed);
-        let part = serde_json::to_vec(&Part { version: VERSION, lane: self.lane });
+        let part = serde_json::to_vec(&Part {
+            version: VERSION,
+            lane: self.lane,
+            job: self.job.id.to_string(),
+            run: self.job.run().to_owned(),
+        });
         let bytes = part.map_err(|e| Error::internal(format!("pack rows: {e}")))?;
         Ok(Prepared { bytes, rows: std::mem::take(&mut self.chunks) })
     }
@@ -123,12 +149,19 @@ impl Gathered {
 pub(super) struct KafkaCommitter {
     options: Arc<KafkaOptions>,
     topic: Arc<str>,
-    markers: Arc<str>,
-    prefix: String,
-    generation: u32,
-    has_markers: bool,
-    lanes: BTreeMap<i32, Lane>,
+    /// The table's name, as topics and transactional ids may have it.
+    table: String,
+    job: JobInfo,
+    /// By job.
+    markers: BTreeMap<String, Markers>,
     unpublished: Arc<Unpublished>,
+}
+
+/// What one job has published to the topic.
+struct Markers {
+    topic: Arc<str>,
+    prefix: String,
+    lanes: BTreeMap<i32, Lane>,
 }
 
 impl KafkaCommitter {
@@ -140,56 +173,58 @@ impl KafkaCommitter {
         job: &JobInfo,
         unpublished: &Arc<Unpublished>,
     ) -> KafkaCommitter {
-        let prefix = format!("thalweg-{}-{}", job.id, legal(table));
         KafkaCommitter {
             options: options.clone(),
             topic: topic.clone(),
-            markers: format!("{prefix}-markers").into(),
-            prefix,
-            generation: job.generation,
-            has_markers: false,
-            lanes: BTreeMap::new(),
+            table: legal(table),
+            job: job.clone(),
+            markers: BTreeMap::new(),
             unpublished: unpublished.clone(),
         }
     }
 
-    fn find_markers(&mut self, id: CheckpointId) -> Result<()> {
-        if self.has_markers {
-            return Ok(());
-        }
-        let is_restored = id.generation < self.generation;
-        if is_restored && !exists(&source_client(&self.options, false)?, &self.markers)? {
-            let text = format!("topic `{}` is missing, which says whether checkpoint {id} was published", self.markers);
+    /// The markers of a job, which must be there if rows of checkpoint `id` were restored.
+    fn find_markers(&self, job: &str, id: CheckpointId) -> Result<Markers> {
+        let prefix = format!("thalweg-{job}-{}", self.table);
+        let topic = format!("{prefix}-markers");
+        let is_restored = id.generation < self.job.generation;
+        if is_restored && !exists(&source_client(&self.options, false)?, &topic)? {
+            let text = format!("topic `{topic}` is missing, which says whether checkpoint {id} was published");
             let remedy =
                 "bring it back, or go on without these rows by --allow-dropped-state and another name for the table";
             return Err(Error::user(format!("{text}; {remedy}")));
         }
-        admin::create_compacted(&self.options, &self.markers, LANES)?;
-        self.has_markers = true;
-        Ok(())
+        admin::create_compacted(&self.options, &topic, LANES)?;
+        Ok(Markers { topic: topic.into(), prefix, lanes: BTreeMap::new() })
+    }
+
+    fn lane(&mut self, part: &Part, id: CheckpointId) -> Result<&mut Lane> {
+        let found = match self.markers.remove(&part.job) {
+            Some(found) => found,
+            None => self.find_markers(&part.job, id)?,
+        };
+        let Markers { topic, prefix, lanes } = self.markers.entry(part.job.clone()).or_insert(found);
+        let history = || match *part.job == *self.job.id {
+            true => History::Own { generation: self.job.generation, runs: self.job.runs.clone() },
+            false => History::Origin,
+        };
+        let (options, to) = (&self.options, &self.topic);
+        let new = || Lane::new(options.clone(), to.clone(), topic.clone(), prefix, part.lane, history());
+        Ok(lanes.entry(part.lane).or_insert_with(new))
     }
 
     fn publish(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
         let checkpoint = CheckpointId::of_epoch(id);
         let mut counts: BTreeMap<i32, u32> = BTreeMap::new();
         for prepared in parts.iter().filter(|p| !p.rows.is_empty()) {
-            let part: Part =
-                serde_json::from_slice(&prepared.bytes).map_err(|e| Error::internal(format!("unpack rows: {e}")))?;
-            if part.version != VERSION {
-                let text = format!("unpublished rows have version {}, and this binary knows {VERSION}", part.version);
-                return Err(Error::user(text));
-            }
-            self.find_markers(checkpoint)?;
-            let lane = self.lanes.entry(part.lane).or_insert_with(|| {
-                let (options, topic, markers) = (self.options.clone(), self.topic.clone(), self.markers.clone());
-                Lane::new(options, topic, markers, &self.prefix, part.lane, self.generation)
-            });
+            let part = Part::unpack(&prepared.bytes)?;
+            let lane = self.lane(&part, checkpoint)?;
             for chunk in &prepared.rows {
                 let count = counts.entry(part.lane).or_default();
-                lane.publish(chunk, Marker { checkpoint, chunk: *count })?;
+                lane.publish(chunk, &Marker { checkpoint, chunk: *count, run: part.run.clone() })?;
                 *count += 1;
-                self.unpublished.published(chunk.len() as u64);
             }
+            self.unpublished.published(prepared.rows.iter().map(|c| c.len() as u64).sum());
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 
 use super::discovery::{PartitionSpec, discover};
 use super::options::KafkaOptions;
-use crate::splits::deal;
+use crate::splits::{deal, other_place};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
@@ -80,8 +80,8 @@ impl SplitEnumerator for KafkaEnumerator {
         let state: State = serde_json::from_value(state.clone())
             .map_err(|e| Error::user(format!("the state is not that of a kafka source: {e}")))?;
         if state.topics != self.options.topics {
-            let (was, is) = (state.topics.join(";"), self.options.topics.join(";"));
-            return Err(Error::user(format!("the state belongs to topic `{was}`, and the table now reads `{is}`")));
+            let topics = |topics: &[String]| format!("topic `{}`", topics.join(";"));
+            return Err(other_place(&topics(&state.topics), &topics(&self.options.topics)));
         }
         self.splits = state.splits;
         Ok(())

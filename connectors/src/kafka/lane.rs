@@ -5,7 +5,8 @@
 //! the id over), opening the lane anew ends it, and the marker then says whether its chunk was published.
 //!
 //! Invariants
-//! - L1 a chunk is published only if the marker, read after the lane was opened, is before it.
+//! - L1 a chunk is published only if the marker, read after the lane was opened, is before it, and of a run that this one comes
+//!   from.
 //! - L2 readers of committed records see a chunk and its marker together or neither.
 //! - L3 the marker partition is the lane's own: another lane's open transaction would hide the newest marker.
 
@@ -20,6 +21,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thalweg_engine::checkpoint::CheckpointId;
@@ -35,10 +37,40 @@ const REPORTS: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Which chunk was published last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marker {
     pub(super) checkpoint: CheckpointId,
     pub(super) chunk: u32,
+    /// Who took the checkpoint.
+    pub(super) run: String,
+}
+
+/// The runs of the job that a lane belongs to.
+#[derive(Clone, Debug)]
+pub(super) enum History {
+    /// The lane is this job's own: it should know whoever has published.
+    Own {
+        /// Of this run.
+        generation: u32,
+        runs: Arc<BTreeMap<u32, String>>,
+    },
+    /// The lane is of the job that took the savepoint that this one began with; it may have gone on.
+    Origin,
+}
+
+impl History {
+    /// Errors: `user` if the marker is of a run that this one does not come from.
+    fn check(&self, marker: &Marker, topic: &str) -> Result<()> {
+        let History::Own { generation, runs } = self else { return Ok(()) };
+        let by = marker.checkpoint.generation;
+        if by <= *generation && runs.get(&by) == Some(&marker.run) {
+            return Ok(());
+        }
+        let text = format!("another run has published rows to topic `{topic}` since, those of its checkpoint");
+        let remedy = "to go on from here all the same, as a job of its own that writes the rows since then again, choose a new \
+                      checkpoint.dir, and --from with the folder of this one";
+        Err(Error::user(format!("{text} {}; this one ends ({remedy})", marker.checkpoint)))
+    }
 }
 
 /// What a step of a transaction says about going on.
@@ -57,8 +89,7 @@ pub(super) struct Lane {
     markers: Arc<str>,
     lane: i32,
     id: String,
-    /// Of this run.
-    generation: u32,
+    history: History,
     clock: Clock,
     /// The producer, and the marker as it was read or written last.
     open: Option<(Producer, Option<Marker>)>,
@@ -72,17 +103,17 @@ impl Lane {
         markers: Arc<str>,
         prefix: &str,
         lane: i32,
-        generation: u32,
+        history: History,
     ) -> Lane {
         let id = format!("{prefix}-{lane}");
-        Lane { options, topic, markers, lane, id, generation, clock: Clock::system(), open: None }
+        Lane { options, topic, markers, lane, id, history, clock: Clock::system(), open: None }
     }
 
     /// The last chunk that was published. Ends whatever transaction an earlier owner of the lane left open, and the owner's
     /// means to publish.
     pub(super) fn published(&mut self) -> Result<Option<Marker>> {
         if let Some((_, marker)) = &self.open {
-            return Ok(*marker);
+            return Ok(marker.clone());
         }
         let doing = format!("open transactions `{}`", self.id);
         let client = transactional_client(&self.options, &self.id)?;
@@ -97,7 +128,7 @@ impl Lane {
         }
         let marker = self.read_marker()?;
         let producer = Producer::new(client, &self.topic, Arc::new(|| ()))?;
-        self.open = Some((producer, marker));
+        self.open = Some((producer, marker.clone()));
         Ok(marker)
     }
 
@@ -136,17 +167,16 @@ impl Lane {
 
     /// Publishes a chunk, unless that was done before. Waits for the cluster for two minutes at most.
     /// Errors: `external` if it does not answer; `user` for what it refuses, and if a later run has published already.
-    pub(super) fn publish(&mut self, chunk: &[u8], marker: Marker) -> Result<()> {
+    pub(super) fn publish(&mut self, chunk: &[u8], marker: &Marker) -> Result<()> {
         let until = self.clock.now() + PATIENCE;
         let mut records = None;
         loop {
             let published = self.published()?;
-            if published.is_some_and(|p| p.checkpoint.generation > self.generation) {
-                let text = format!("another run has published rows to topic `{}` since checkpoint", self.topic);
-                return Err(Error::user(format!("{text} {}; this one ends", marker.checkpoint)));
-            }
-            if published >= Some(marker) {
-                return Ok(());
+            if let Some(published) = &published {
+                self.history.check(published, &self.topic)?;
+                if (published.checkpoint, published.chunk) >= (marker.checkpoint, marker.chunk) {
+                    return Ok(());
+                }
             }
             let records = match &records {
                 Some(records) => records,
@@ -164,7 +194,7 @@ impl Lane {
         }
     }
 
-    fn attempt(&mut self, records: &Unpacked, marker: Marker) -> Result<Step> {
+    fn attempt(&mut self, records: &Unpacked, marker: &Marker) -> Result<Step> {
         let Some((producer, published)) = &mut self.open else { return Ok(Step::Reopen) };
         let doing = format!("publish checkpoint {} to topic `{}`", marker.checkpoint, self.topic);
         if let Err(e) = producer.client().begin_transaction() {
@@ -182,7 +212,7 @@ impl Lane {
         }
         let step = failpoint::step("kafka.commit", || commit(producer.client(), &doing, &self.clock))?;
         if matches!(step, Step::Done) {
-            *published = Some(marker);
+            *published = Some(marker.clone());
         }
         Ok(step)
     }
@@ -221,7 +251,7 @@ fn judge(client: &SinkClient, doing: &str, e: &KafkaError) -> Result<Step> {
 }
 
 /// Sends all records and the marker, and waits until the cluster has them.
-fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, marker: Marker) -> Result<()> {
+fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, marker: &Marker) -> Result<()> {
     records.each(|record, extras| {
         loop {
             let taken = match &extras {
@@ -234,7 +264,7 @@ fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, m
             producer.reports(REPORTS)?;
         }
     })?;
-    let value = serde_json::to_vec(&marker).map_err(|e| Error::internal(format!("a marker: {e}")))?;
+    let value = serde_json::to_vec(marker).map_err(|e| Error::internal(format!("a marker: {e}")))?;
     let key = lane.to_string();
     let mut next = BaseRecord::to(markers).partition(lane).key(key.as_str()).payload(value.as_slice());
     while let Err((e, back)) = producer.client().send(next) {

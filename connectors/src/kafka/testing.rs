@@ -13,12 +13,15 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::HashSet;
 use std::time::Duration;
+use thalweg_engine::checkpoint::unique_name;
+use thalweg_engine::clock::Clock;
 
 const ANSWER: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
@@ -36,7 +39,6 @@ unsafe impl Sync for Mock {}
 pub struct Cluster {
     mock: Option<Mock>,
     bootstrap: String,
-    topics: AtomicU32,
 }
 
 /// A record to write.
@@ -82,7 +84,7 @@ impl Cluster {
     /// The broker of `THALWEG_TEST_KAFKA`, else a mock.
     pub fn start() -> Cluster {
         match std::env::var("THALWEG_TEST_KAFKA") {
-            Ok(bootstrap) if !bootstrap.is_empty() => Cluster { mock: None, bootstrap, topics: AtomicU32::new(0) },
+            Ok(bootstrap) if !bootstrap.is_empty() => Cluster { mock: None, bootstrap },
             _ => Cluster::mock(),
         }
     }
@@ -91,7 +93,7 @@ impl Cluster {
     pub fn mock() -> Cluster {
         let mock = MockCluster::new(1).expect("a mock cluster starts");
         let bootstrap = mock.bootstrap_servers();
-        Cluster { mock: Some(Mock(mock)), bootstrap, topics: AtomicU32::new(0) }
+        Cluster { mock: Some(Mock(mock)), bootstrap }
     }
 
     /// Whether this is a broker that keeps all of Kafka's promises.
@@ -106,10 +108,7 @@ impl Cluster {
 
     /// Makes a topic whose name begins with `prefix` and that nobody else has; returns the name.
     pub fn topic(&self, prefix: &str, partitions: i32) -> String {
-        let number = self.topics.fetch_add(1, Ordering::Relaxed);
-        // The address of a local differs between runs, the number between topics of one.
-        let run = std::ptr::from_ref(self).addr();
-        let name = format!("{prefix}-{:x}-{run:x}-{number}", std::process::id());
+        let name = format!("{prefix}-{}", unique_name(&Clock::system()));
         match &self.mock {
             Some(mock) => mock.0.create_topic(&name, partitions, 1).expect("a topic is made"),
             None => self.create_real(&name, partitions),
@@ -195,6 +194,27 @@ impl Cluster {
                 None => empty_polls += 1,
             }
             assert!(empty_polls < 1500, "only {} of {count} records came", records.len());
+        }
+        records.sort_by_key(|r| (r.partition, r.offset));
+        records
+    }
+
+    /// Reads all committed records of a topic, in the order of (partition, offset).
+    pub fn consume_all(&self, topic: &str, partitions: i32) -> Vec<ReadRecord> {
+        let consumer: BaseConsumer = self.config().set("enable.partition.eof", "true").create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Beginning).expect("a partition is listed");
+        }
+        consumer.assign(&list).expect("partitions are assigned");
+        let (mut records, mut ended, mut empty_polls) = (vec![], HashSet::new(), 0);
+        while ended.len() < partitions as usize {
+            match consumer.poll(POLL) {
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                Some(message) => records.push(read(&message.expect("a record"))),
+                None => empty_polls += 1,
+            }
+            assert!(empty_polls < 1500, "no end of topic `{topic}` after {} records", records.len());
         }
         records.sort_by_key(|r| (r.partition, r.offset));
         records

@@ -4,10 +4,11 @@
 //! Invariants
 //! - T1 no state, source position or prepared output of the checkpoint is left out without its name in `dropped`.
 //! - T2 an operator gets the state of one old operator at most.
+//! - T3 every source has said that the positions are of what it reads.
 
 use super::Checkpoint;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, NodeKind};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +29,8 @@ struct Pictured {
     signature: Value,
 }
 
-/// Fits a checkpoint to a graph. Errors: `user` if nothing fits: the checkpoint is of another job.
+/// Fits a checkpoint to a graph. Errors: `user` if nothing fits: the checkpoint is of another job; what a source says about its
+/// positions.
 pub fn adopt(checkpoint: Checkpoint, graph: &Graph) -> Result<Adopted> {
     let (old, new) = (pictured(&checkpoint.graph), pictured(&graph.to_json()));
     let stateful: BTreeSet<String> = checkpoint.operators.keys().cloned().collect();
@@ -59,6 +61,12 @@ pub fn adopt(checkpoint: Checkpoint, graph: &Graph) -> Result<Adopted> {
     adopted.prepared.values_mut().for_each(|sinks| sinks.retain(|id, _| is(id, "sink")));
     adopted.frontiers =
         checkpoint.frontiers.into_iter().map(|(id, at)| (renamed.get(&id).cloned().unwrap_or(id), at)).collect();
+    for node in graph.nodes() {
+        if let (NodeKind::Source { factory, name, .. }, Some(source)) = (&node.kind, adopted.sources.get(&node.id)) {
+            let context = |e: Error| e.context(format!("source `{name}`"));
+            factory.enumerator().and_then(|mut e| e.restore(&source.enumerator)).map_err(context)?;
+        }
+    }
     if fits {
         Ok(Adopted { checkpoint: adopted, dropped })
     } else {
@@ -104,8 +112,9 @@ fn renamed(
 mod tests {
     use super::*;
     use crate::checkpoint::SourceCheckpoint;
-    use crate::graph::{Input, NodeKind, NodeSpec, Partitioning};
+    use crate::graph::{Input, NodeSpec, Partitioning};
     use crate::sink::Release;
+    use crate::source::SourceFactory;
     use crate::testing::collect::CollectSink;
     use crate::testing::operators::Pass;
     use crate::testing::scripted::ScriptedSource;
@@ -129,11 +138,16 @@ mod tests {
         g
     }
 
+    fn nothing_read() -> SourceCheckpoint {
+        let enumerator = ScriptedSource::new(vec![]).enumerator().unwrap().snapshot();
+        SourceCheckpoint { enumerator, ..SourceCheckpoint::default() }
+    }
+
     fn checkpoint(source: &str, operators: &[(&str, i64)], sink: &str) -> Checkpoint {
         Checkpoint {
             epoch: 9,
             graph: graph(source, operators, sink).to_json(),
-            sources: BTreeMap::from([(source.to_owned(), SourceCheckpoint::default())]),
+            sources: BTreeMap::from([(source.to_owned(), nothing_read())]),
             operators: operators.iter().map(|(id, _)| ((*id).to_owned(), vec![])).collect(),
             frontiers: operators.iter().map(|(id, n)| ((*id).to_owned(), EventTime(*n))).collect(),
             prepared: BTreeMap::from([(9, BTreeMap::from([(sink.to_owned(), vec![])]))]),

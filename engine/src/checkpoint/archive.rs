@@ -12,11 +12,11 @@ use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
 use crate::sink::Prepared;
 use crate::state::{Chain, OperatorSnapshot};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One entry of the sequence, or why it cannot be read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Found {
     /// Its place.
     pub sequence: u64,
@@ -82,6 +82,21 @@ impl Archive {
         Ok(complete(&self.sequence()?))
     }
 
+    /// Why the newest checkpoint may be missing in a sequence: an entry after the newest one that can be read is damaged, or a marker
+    /// says that there was a newer one. Errors: the storage cannot be read.
+    pub fn gap(&self, sequence: &[Found]) -> Result<Option<String>> {
+        let newest = complete(sequence).pop();
+        let after = newest.as_ref().map_or(0, |c| c.sequence);
+        let damaged = sequence.iter().filter(|f| f.sequence > after).find_map(|f| f.record.as_ref().err());
+        if let Some(e) = damaged {
+            return Ok(Some(e.message().to_owned()));
+        }
+        let markers = self.objects.list("markers")?;
+        let marked = markers.iter().filter_map(|l| l.name.strip_prefix("markers/")?.parse::<CheckpointId>().ok()).max();
+        let lost = marked.filter(|id| newest.is_none_or(|newest| newest.id < *id));
+        Ok(lost.map(|id| format!("`markers/{id}` says that there was a checkpoint {id}, and its record is missing")))
+    }
+
     /// A checkpoint's manifest. Errors: `external` if it is missing or damaged.
     pub fn manifest(&self, checkpoint: &Complete) -> Result<Manifest> {
         let bytes = checkpoint.manifest.check(self.objects.get(&checkpoint.manifest.path)?)?;
@@ -127,8 +142,18 @@ impl Archive {
     }
 }
 
+/// Who ran each generation, as far as its record can be read.
+pub fn runs(sequence: &[Found]) -> BTreeMap<u32, String> {
+    let one = |found: &Found| {
+        let record = found.record.as_ref().ok()?;
+        let Entry::Generation { run, .. } = &record.entry else { return None };
+        Some((record.generation, run.clone()))
+    };
+    sequence.iter().filter_map(one).collect()
+}
+
 /// The checkpoints in a sequence.
-pub(crate) fn complete(sequence: &[Found]) -> Vec<Complete> {
+pub fn complete(sequence: &[Found]) -> Vec<Complete> {
     let one = |found: &Found| {
         let record = found.record.as_ref().ok()?;
         let Entry::Checkpoint { id, manifest, savepoint } = &record.entry else { return None };

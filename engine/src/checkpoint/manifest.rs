@@ -14,6 +14,7 @@
 //! - J3 every object is named together with its length and SHA-256; a record carries its own.
 
 use super::{Checkpoint, SourceCheckpoint};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::time::EventTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -22,6 +23,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The version of records and manifests that this build writes.
 pub const FORMAT: u16 = 1;
@@ -111,6 +113,13 @@ impl FileRef {
 /// SHA-256 in hex.
 pub(crate) fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// A name that nobody else has, of twelve letters and digits.
+pub fn unique_name(clock: &Clock) -> String {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    let unique = (clock.wall_ms(), std::process::id(), NAMES.fetch_add(1, Ordering::Relaxed), crate::rng::entropy());
+    hash(format!("{unique:?}").as_bytes()).chars().take(12).collect()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -241,7 +250,8 @@ pub enum Entry {
     Generation {
         /// The same in all runs of a job.
         job: String,
-        /// No other run's: two that take over at the same moment would else write the same bytes, and each take them for its own.
+        /// Who runs it, see [`unique_name`]: two that take over at the same moment would else write the same bytes, and each take
+        /// them for its own.
         run: String,
     },
     /// A checkpoint is complete.

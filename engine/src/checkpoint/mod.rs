@@ -22,9 +22,9 @@ pub mod objects;
 pub mod verify;
 pub mod writer;
 
-pub use archive::{Archive, Complete};
-pub use manifest::{CheckpointId, Manifest};
-pub use writer::{Saved, Writer};
+pub use archive::{Archive, Complete, Found};
+pub use manifest::{CheckpointId, Manifest, unique_name};
+pub use writer::{Saved, TakeOver, Writer};
 
 use crate::error::Result;
 use crate::report::Part;

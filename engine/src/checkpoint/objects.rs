@@ -149,9 +149,15 @@ impl Objects {
         Ok(out)
     }
 
-    /// Removes an object; gone before is gone.
+    /// Removes an object, and the folder that it leaves empty; gone before is gone.
     pub fn delete(&self, name: &str) -> Result<()> {
-        remove(&self.root.join(name))
+        let path = self.root.join(name);
+        remove(&path)?;
+        // A folder of one checkpoint goes with its last file. Those at the top stay: somebody may be about to write there.
+        if let Some(folder) = path.parent().filter(|_| name.matches('/').count() > 1) {
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
     }
 }
 

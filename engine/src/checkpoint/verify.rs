@@ -5,7 +5,8 @@
 //! - F2 a copy is a directory of its own: nothing that happens to the original can harm it.
 
 use super::archive::{Archive, Complete};
-use super::manifest::{Entry, FORMAT, FileRef, Manifest, Record};
+use super::manifest::{Entry, FORMAT, FileRef, Manifest, Record, unique_name};
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
 use crate::state::OperatorSnapshot;
@@ -90,9 +91,10 @@ impl Archive {
         Ok(read.err().map(|e| e.message().to_owned()))
     }
 
-    /// Copies a checkpoint into an empty directory, where it is a savepoint that nobody sweeps. Errors: `user` if the directory is
+    /// Copies a checkpoint into an empty directory, where it is a savepoint that nobody sweeps, of a job of its own: the original
+    /// may go on as well, and neither takes what the other publishes for its own. Errors: `user` if the directory is
     /// not empty, `external` if a file of the checkpoint is missing or damaged; what was copied by then is no checkpoint.
-    pub fn keep(&self, checkpoint: &Complete, to: &Archive, now_ms: i64) -> Result<Manifest> {
+    pub fn keep(&self, checkpoint: &Complete, to: &Archive, clock: &Clock) -> Result<Manifest> {
         if !to.objects().list("")?.is_empty() {
             return Err(Error::user(format!("`{}` is not empty; choose a new folder", to.objects().url())));
         }
@@ -105,11 +107,11 @@ impl Archive {
         to.objects().put(&file.path, &bytes)?;
         let generation = manifest.id.generation;
         let entries = [
-            Entry::Generation { job: manifest.job.clone(), run: "kept".into() },
+            Entry::Generation { job: unique_name(clock), run: "kept".into() },
             Entry::Checkpoint { id: manifest.id, manifest: file, savepoint: true },
         ];
         for (sequence, entry) in (1..).zip(entries) {
-            let record = Record { format: FORMAT, sequence, generation, written_ms: now_ms, entry };
+            let record = Record { format: FORMAT, sequence, generation, written_ms: clock.wall_ms(), entry };
             to.objects().put(&Record::name(sequence), &record.to_bytes()?)?;
         }
         Ok(manifest)

@@ -6,10 +6,15 @@
 //! - W2 whoever finds the name of his next record taken has lost the job, and makes nothing durable any more.
 //! - W3 what a failed attempt froze is kept, and is part of the next one.
 //! - W4 swept is only what no retained manifest names, by the run that owns the job, records first. Records of generations stay.
+//!   A manifest that cannot be read may name anything as old as itself: that stays, too.
+//! - W5 a job that goes on from a savepoint kept elsewhere is another job: of two that go on from the same one, neither can take
+//!   the other's published rows for its own.
 
 use super::Checkpoint;
-use super::archive::{Archive, Complete, complete};
-use super::manifest::{CheckpointId, Entry, FORMAT, FileRef, Manifest, PreparedFiles, Record, SubtaskFiles, hash, hex};
+use super::archive::{Archive, Complete, Found, complete, runs};
+use super::manifest::{
+    CheckpointId, Entry, FORMAT, FileRef, Manifest, PreparedFiles, Record, SubtaskFiles, hex, unique_name,
+};
 use super::objects::Created;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
@@ -55,12 +60,27 @@ pub struct Saved {
     pub state_bytes: u64,
 }
 
+/// How a run takes a job over.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeOver<'a> {
+    /// The sequence as it was when the run decided to: if anything was added since, it may decide otherwise.
+    pub sequence: &'a [Found],
+    /// What the run goes on from, if that lies elsewhere.
+    pub origin: Option<&'a Manifest>,
+    /// How many checkpoints to keep, beside savepoints.
+    pub retain: usize,
+    /// The name of whoever runs the job, the same over his attempts and nobody else's: see [`unique_name`].
+    pub run: &'a str,
+}
+
 /// The writing end of a checkpoint directory, for one run of the job.
 pub struct Writer {
     archive: Archive,
     clock: Clock,
     job: String,
     generation: u32,
+    /// Who ran each generation, this one included.
+    runs: BTreeMap<u32, String>,
     next_sequence: u64,
     retain: usize,
     chains: BTreeMap<(String, u32), Vec<(bool, FileRef)>>,
@@ -74,43 +94,45 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Takes the job over: from now on every earlier run fails at its next checkpoint. `origin`: what it goes on from, if that lies
-    /// elsewhere; the job is the same, and its ids go on. Errors: what the storage says.
-    pub fn begin(archive: Archive, origin: Option<&Manifest>, retain: usize, clock: Clock) -> Result<Writer> {
+    /// Takes the job over: from now on every earlier run fails at its next checkpoint. `None`: the sequence has grown since it was
+    /// read, so whoever decided by it has to look again. Errors: what the storage says.
+    pub fn begin(archive: &Archive, clock: Clock, how: TakeOver<'_>) -> Result<Option<Writer>> {
+        let TakeOver { sequence, origin, retain, run } = how;
+        let records = || sequence.iter().filter_map(|f| f.record.as_ref().ok());
+        let known = records().map(|r| r.generation).chain(origin.map(|m| m.id.generation)).max();
+        let job = |r: &Record| match &r.entry {
+            Entry::Generation { job, .. } => Some(job.clone()),
+            Entry::Checkpoint { .. } => None,
+        };
+        // A damaged record may be of a later generation than all that can be read.
+        let damaged = sequence.iter().filter(|f| f.record.is_err()).count() as u32;
+        let generation = known.unwrap_or(0) + damaged + 1;
+        let mut runs = runs(sequence);
+        runs.insert(generation, run.to_owned());
+        let job = records().find_map(job).unwrap_or_else(|| unique_name(&clock));
         let mut writer = Writer {
-            job: String::new(),
-            archive,
+            archive: archive.clone(),
             clock,
-            generation: 0,
-            next_sequence: 1,
+            job: job.clone(),
+            generation,
+            runs,
+            next_sequence: sequence.last().map_or(1, |f| f.sequence + 1),
             retain: retain.max(1),
             chains: BTreeMap::new(),
             pending: vec![],
             rows: BTreeMap::new(),
-            complete: vec![],
+            complete: complete(sequence),
             files: 0,
             since_sweep: 0,
         };
-        loop {
-            let sequence = writer.archive.sequence()?;
-            let records = || sequence.iter().filter_map(|f| f.record.as_ref().ok());
-            let known = records().map(|r| r.generation).chain(origin.map(|m| m.id.generation)).max();
-            let job = |r: &Record| match &r.entry {
-                Entry::Generation { job, .. } => Some(job.clone()),
-                Entry::Checkpoint { .. } => None,
-            };
-            let job = records().find_map(job).or_else(|| origin.map(|m| m.job.clone()));
-            writer.job = job.unwrap_or_else(|| writer.new_name());
-            // A damaged record may be of a later generation than all that can be read.
-            let damaged = sequence.iter().filter(|f| f.record.is_err()).count() as u32;
-            writer.complete = complete(&sequence);
-            writer.generation = known.unwrap_or(0) + damaged + 1;
-            writer.next_sequence = sequence.last().map_or(1, |f| f.sequence + 1);
-            let entry = Entry::Generation { job: writer.job.clone(), run: writer.new_name() };
-            if failpoint::step("generation.create", || writer.record(entry))? {
-                return Ok(writer);
-            }
-        }
+        let entry = Entry::Generation { job, run: run.to_owned() };
+        let mine = failpoint::step("generation.create", || writer.record(entry))?;
+        Ok(mine.then_some(writer))
+    }
+
+    /// Who ran each generation of the job that is known here, this one included.
+    pub fn runs(&self) -> &BTreeMap<u32, String> {
+        &self.runs
     }
 
     /// The checkpoints that were complete when the job was taken over and since, oldest first.
@@ -121,12 +143,6 @@ impl Writer {
     /// The reading end.
     pub fn archive(&self) -> &Archive {
         &self.archive
-    }
-
-    /// A name that no other job or run has.
-    fn new_name(&self) -> String {
-        let unique = (self.clock.wall_ms(), self.clock.now(), std::process::id(), self.archive.objects().url());
-        hash(format!("{unique:?}").as_bytes()).chars().take(12).collect()
     }
 
     /// The name of the job: the same in all runs.
@@ -254,14 +270,15 @@ impl Writer {
         failpoint::step("marker.put", || self.archive.objects().put(&format!("markers/{id}"), b"{}"))
     }
 
-    /// Removes what no retained checkpoint needs, from time to time. Errors: what the storage says; nothing is lost by them.
-    pub fn sweep(&mut self) -> Result<()> {
+    /// Removes what no retained checkpoint needs, from time to time; `None`: it is not the time. Errors: what the storage says, and
+    /// what is damaged; nothing is lost by them.
+    pub fn sweep(&mut self) -> Option<Result<()>> {
         self.since_sweep += 1;
         if self.since_sweep < SWEEP_EVERY {
-            return Ok(());
+            return None;
         }
         self.since_sweep = 0;
-        self.sweep_now(GRACE_MS)
+        Some(self.sweep_now(GRACE_MS))
     }
 
     fn sweep_now(&mut self, grace_ms: i64) -> Result<()> {
@@ -272,31 +289,37 @@ impl Writer {
         let periodic: Vec<usize> = (0..self.complete.len()).filter(|i| !self.complete[*i].savepoint).collect();
         let drop = periodic.len().saturating_sub(self.retain);
         let dropped: BTreeSet<usize> = periodic.into_iter().take(drop).collect();
+        let (mut named, mut unread) = (BTreeSet::new(), None);
+        for (_, checkpoint) in self.complete.iter().enumerate().filter(|(i, _)| !dropped.contains(i)) {
+            named.insert(checkpoint.manifest.path.clone());
+            named.insert(format!("markers/{}", checkpoint.id));
+            match self.archive.manifest(checkpoint) {
+                Ok(manifest) => named.extend(manifest.files().map(|f| f.path.clone())),
+                Err(e) => unread = Some((checkpoint.id, e)),
+            }
+        }
         for i in &dropped {
             failpoint::step("sweep.record", || objects.delete(&Record::name(self.complete[*i].sequence)))?;
         }
         let mut place = 0..;
         self.complete.retain(|_| place.next().is_none_or(|i| !dropped.contains(&i)));
-        let mut named = BTreeSet::new();
-        for checkpoint in &self.complete {
-            let manifest = self.archive.manifest(checkpoint)?;
-            named.insert(checkpoint.manifest.path.clone());
-            named.insert(format!("markers/{}", checkpoint.id));
-            named.extend(manifest.files().map(|f| f.path.clone()));
-        }
+        let unknown = unread.as_ref().map(|(id, _)| *id);
         let newest = self.complete.last().map(|c| c.id);
         let old = self.clock.wall_ms() - grace_ms;
         objects.remove_unfinished(old)?;
         for folder in ["manifests", "markers", "snapshots", "prepared"] {
             for object in objects.list(folder)? {
                 let id = object.name.split('/').nth(1).and_then(|id| id.parse::<CheckpointId>().ok());
-                let passed = id.is_some_and(|id| newest.is_some_and(|newest| id < newest));
+                let passed = id.is_some_and(|id| newest.is_some_and(|newest| id < newest) && Some(id) > unknown);
                 if passed && object.modified_ms <= old && !named.contains(&object.name) {
                     failpoint::step("sweep.delete", || objects.delete(&object.name))?;
                 }
             }
         }
-        Ok(())
+        unread.map_or(Ok(()), |(id, e)| {
+            let text = format!("checkpoint {id} is damaged, so what it may need is not removed");
+            Err(e.context(text))
+        })
     }
 }
 

@@ -57,8 +57,14 @@ impl Operator {
     }
 }
 
+fn begin(archive: &Archive, retain: usize) -> Writer {
+    let (sequence, clock) = (archive.sequence().unwrap(), Clock::system());
+    let how = TakeOver { sequence: &sequence, origin: None, retain, run: &unique_name(&clock) };
+    Writer::begin(archive, clock, how).unwrap().unwrap()
+}
+
 fn writer(folder: &TempDir, retain: usize) -> Writer {
-    Writer::begin(Archive::at(folder.path().to_str().unwrap()).unwrap(), None, retain, Clock::system()).unwrap()
+    begin(&Archive::at(folder.path().to_str().unwrap()).unwrap(), retain)
 }
 
 fn checkpoint(writer: &Writer, number: u64) -> Checkpoint {
@@ -216,4 +222,62 @@ fn damage_to_any_named_file_is_an_error_of_the_load() {
         fs::write(&path, &good).unwrap();
         load().unwrap();
     }
+}
+
+#[test]
+fn what_a_damaged_savepoint_may_need_stays_and_the_rest_is_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 1);
+    let mut operator = Operator::new();
+    for number in 1..=6u64 {
+        operator.set(0..100, number as i64);
+        operator.store.restart_chain();
+        writer.save(&checkpoint(&writer, number), operator.snapshot(), number == 2).unwrap();
+    }
+    let path = folder.path().join("manifests/1-2");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, "x").unwrap();
+    let e = writer.sweep_now(-1_000).unwrap_err();
+    assert!(e.message().contains("checkpoint 1-2 is damaged"), "{e}");
+    let names = |folder: &str| {
+        let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        entries.collect::<BTreeSet<_>>()
+    };
+    let snapshots = folder.path().join("snapshots").display().to_string();
+    let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>();
+    assert_eq!(names(&snapshots), set(&["1-1", "1-2", "1-6"]), "a chain may have begun before; no empty folder stays");
+    assert_eq!(writer.archive().checkpoints().unwrap().len(), 2);
+    fs::write(&path, good).unwrap();
+    writer.sweep_now(-1_000).unwrap();
+    assert_eq!(names(&snapshots), set(&["1-2", "1-6"]));
+    let kept = writer.archive().checkpoints().unwrap();
+    for complete in &kept {
+        writer.archive().load(&writer.archive().manifest(complete).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn who_decided_by_an_older_sequence_has_to_look_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
+    let sequence = archive.sequence().unwrap();
+    let mut first = begin(&archive, 1);
+    first.save(&checkpoint(&first, 1), vec![], false).unwrap();
+    let how = TakeOver { sequence: &sequence, origin: None, retain: 1, run: "late" };
+    assert!(Writer::begin(&archive, Clock::system(), how).unwrap().is_none());
+    first.save(&checkpoint(&first, 2), vec![], false).unwrap();
+    let second = begin(&archive, 1);
+    assert_eq!((second.generation(), second.job()), (2, first.job()));
+    assert_eq!(second.runs().len(), 2);
+    assert_eq!(second.runs()[&1], first.runs()[&1]);
+    // A job that begins with another one's checkpoint is a job of its own, whose ids go on.
+    let origin = archive.manifest(&archive.checkpoints().unwrap()[0]).unwrap();
+    let fork = || {
+        let archive = Archive::at(tempfile::tempdir().unwrap().path().to_str().unwrap()).unwrap();
+        let how = TakeOver { sequence: &[], origin: Some(&origin), retain: 1, run: "fork" };
+        Writer::begin(&archive, Clock::system(), how).unwrap().unwrap()
+    };
+    let (one, two) = (fork(), fork());
+    assert_eq!((one.generation(), two.generation()), (2, 2));
+    assert!(one.job() != two.job() && one.job() != first.job());
 }

@@ -3,7 +3,7 @@
 use crate::graphs::{Shape, fold, splits, sums, tight};
 use std::time::Duration;
 use tempfile::TempDir;
-use thalweg_engine::checkpoint::{Archive, CheckpointId, Writer};
+use thalweg_engine::checkpoint::{Archive, CheckpointId, TakeOver, Writer, unique_name};
 use thalweg_engine::clock::Clock;
 use thalweg_engine::rng::Rng;
 use thalweg_engine::sink::Release;
@@ -15,10 +15,16 @@ fn options(parallelism: u32) -> JobOptions {
     JobOptions { checkpoint_interval: Some(Duration::from_millis(4)), ..tight(parallelism) }
 }
 
+fn take_over(folder: &TempDir) -> Writer {
+    let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
+    let (sequence, clock) = (archive.sequence().unwrap(), Clock::system());
+    let how = TakeOver { sequence: &sequence, origin: None, retain: 2, run: &unique_name(&clock) };
+    Writer::begin(&archive, clock, how).unwrap().unwrap()
+}
+
 /// Takes the job over and starts it from the newest checkpoint, or afresh.
 fn start(folder: &TempDir, graph: &Graph, parallelism: u32) -> (JobHandle, Option<CheckpointId>) {
-    let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
-    let writer = Writer::begin(archive, None, 2, Clock::system()).unwrap();
+    let writer = take_over(folder);
     let from: Option<Checkpoint> = writer.checkpoints().last().map(|c| {
         let manifest = writer.archive().manifest(c).unwrap();
         writer.archive().load(&manifest).unwrap()
@@ -94,8 +100,7 @@ fn a_run_that_was_taken_over_fails_and_commits_nothing_more() {
     let (graph, _) = Shape::SelfJoin.build(&script, &to);
     let (old, _) = start(&folder, &graph, 2);
     released_more(&to, &old);
-    let archive = Archive::at(folder.path().to_str().unwrap()).unwrap();
-    let newer = Writer::begin(archive, None, 2, Clock::system()).unwrap();
+    let newer = take_over(&folder);
     let outcome = old.wait();
     let error = outcome.error.unwrap();
     assert!(error.message().contains("another run has taken over"), "{error}");
