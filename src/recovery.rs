@@ -97,13 +97,13 @@ impl Recovery {
                 _ => refused("--from needs a folder of checkpoints; add --set checkpoint.dir=PATH"),
             };
         };
-        let archive = Archive::at(url)?;
+        let archive = Archive::with(url, &settings.s3)?;
         let mut notes = vec![];
         let (writer, from) = loop {
             let sequence = archive.sequence()?;
             let start = self.admit(&archive, &sequence)?;
             let elsewhere = match &start {
-                Start::Elsewhere(url) => Some(Archive::at(url)?),
+                Start::Elsewhere(url) => Some(Archive::with(url, &settings.s3)?),
                 _ => None,
             };
             let source = elsewhere.as_ref().unwrap_or(&archive);

@@ -26,6 +26,7 @@ pub mod plan;
 mod report;
 pub mod restart;
 pub mod rng;
+pub mod s3;
 pub mod sink;
 mod sink_node;
 pub mod source;

@@ -31,7 +31,8 @@ fn failed(e: &Error) -> Failure {
 fn archive(arguments: &CheckpointArguments) -> Result<Archive, Failure> {
     let settings = inputs::settings(&arguments.settings)?.settings();
     let missing = || Failure::refused("which folder of checkpoints? add --set checkpoint.dir=PATH");
-    Archive::at(&settings.checkpoint_dir.ok_or_else(missing)?).map_err(|e| Failure::refused(e.message()))
+    Archive::with(&settings.checkpoint_dir.ok_or_else(missing)?, &settings.s3)
+        .map_err(|e| Failure::refused(e.message()))
 }
 
 fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
@@ -149,7 +150,8 @@ fn text(file: &Checked) -> String {
 fn keep(id: &str, to: &str, arguments: &CheckpointArguments) -> Result<Exit, Failure> {
     let archive = archive(arguments)?;
     let checkpoint = find(&archive, id)?;
-    let target = Archive::at(to).map_err(|e| Failure::refused(e.message()))?;
+    let s3 = inputs::settings(&arguments.settings)?.settings().s3;
+    let target = Archive::with(to, &s3).map_err(|e| Failure::refused(e.message()))?;
     let manifest = archive.keep(&checkpoint, &target, &Clock::system()).map_err(|e| failed(&e))?;
     let size = bytes(manifest.files().map(|f| f.bytes).sum());
     let object = json!({ "checkpoint": manifest.id.to_string(), "url": to, "bytes": manifest.state_bytes() });

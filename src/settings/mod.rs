@@ -19,6 +19,7 @@ pub use resolve::{Origin, Resolver, SettingError};
 use std::time::Duration;
 use thalweg_engine::job::JobOptions;
 use thalweg_engine::restart::Backoff;
+use thalweg_engine::s3::S3Options;
 use value::Kind;
 
 /// The documented defaults, as the program was built with them.
@@ -57,6 +58,8 @@ pub struct Settings {
     pub checkpoint_timeout: Duration,
     /// How many checkpoints in a row may fail.
     pub checkpoint_tolerated_failures: u32,
+    /// How buckets are reached.
+    pub s3: S3Options,
     /// How often in a row a failed job starts again without completing a checkpoint.
     pub restart_attempts: u32,
     /// How long it waits before the first of them.
@@ -133,6 +136,13 @@ pub(crate) const SPECS: &[Spec] = &[
         name: "checkpoint.tolerated-failures",
         kind: Kind::Count { min: 0, max: 1_000_000, set: |s, v| s.checkpoint_tolerated_failures = v as u32 },
     },
+    Spec { name: "s3.endpoint", kind: Kind::TextOrAuto { set: |s, v| s.s3.endpoint = v } },
+    Spec { name: "s3.region", kind: Kind::TextOrAuto { set: |s, v| s.s3.region = v } },
+    Spec { name: "s3.access-key", kind: Kind::TextOrAuto { set: |s, v| s.s3.access_key = v } },
+    Spec { name: "s3.secret-key", kind: Kind::Secret { set: |s, v| s.s3.secret_key = v } },
+    Spec { name: "s3.session-token", kind: Kind::Secret { set: |s, v| s.s3.session_token = v } },
+    Spec { name: "s3.path-style-access", kind: Kind::Switch { set: |s, v| s.s3.path_style = v } },
+    Spec { name: "s3.allow-http", kind: Kind::Switch { set: |s, v| s.s3.allow_http = v } },
     Spec {
         name: "restart.attempts",
         kind: Kind::Count { min: 0, max: 1_000_000, set: |s, v| s.restart_attempts = v as u32 },
@@ -196,6 +206,7 @@ impl Settings {
             checkpoint_retained: 1,
             checkpoint_timeout: Duration::ZERO,
             checkpoint_tolerated_failures: 0,
+            s3: S3Options::default(),
             restart_attempts: 0,
             restart_delay: Duration::ZERO,
             restart_max_delay: Duration::ZERO,

@@ -8,6 +8,7 @@ use super::{DEFAULTS, SPECS, Settings, Spec};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use thalweg_connectors::options::{is_secret, shown};
 use thalweg_sql::suggest::closest;
 use toml::de::{DeTable, DeValue};
 
@@ -134,7 +135,9 @@ impl Resolver {
 
     /// Takes `name=value`, as `--set` is given.
     pub fn argument(&mut self, text: &str) -> Result<(), SettingError> {
-        let origin = Origin::Argument(format!("--set {text}"));
+        let secret = text.split_once('=').filter(|(name, _)| is_secret(name));
+        let shown = secret.map_or(text.to_owned(), |(name, value)| format!("{name}={}", shown(name, value)));
+        let origin = Origin::Argument(format!("--set {shown}"));
         let Some((name, value)) = text.split_once('=') else {
             let remedy = "write `--set name=value`, such as `--set batch.rows=1024`".into();
             return Err(SettingError { origin, reason: "no `=`".into(), remedy });
@@ -181,7 +184,7 @@ impl Resolver {
 }
 
 fn refusal(name: &str, kind: Kind, value: &str, expected: &str, origin: Origin) -> SettingError {
-    let shown: String = value.chars().take(80).collect();
+    let shown: String = shown(name, value).chars().take(80).collect();
     let number = value.trim().bytes().all(|b| b.is_ascii_digit()) && !value.trim().is_empty();
     let remedy = match kind {
         Kind::Time { .. } | Kind::TimeOrOff { .. } if number => format!("add a unit: `{} ms`", value.trim()),

@@ -3,6 +3,7 @@
 use super::Settings;
 use std::time::Duration;
 use thalweg_engine::checkpoint::objects::Objects;
+use thalweg_engine::s3::{self, S3Options};
 
 /// What the values of a setting are, and where they go.
 #[derive(Clone, Copy)]
@@ -19,6 +20,10 @@ pub(crate) enum Kind {
     TimeOrOff { min: Duration, max: Duration, set: fn(&mut Settings, Option<Duration>) },
     /// A URL or path, or `off`.
     PathOrOff { set: fn(&mut Settings, Option<String>) },
+    /// Any text without blanks, or `auto`.
+    TextOrAuto { set: fn(&mut Settings, Option<String>) },
+    /// The same, and nobody may see it.
+    Secret { set: fn(&mut Settings, Option<String>) },
     /// `true` or `false`.
     Switch { set: fn(&mut Settings, bool) },
 }
@@ -52,8 +57,16 @@ impl Kind {
             }
             Kind::TimeOrOff { min, max, set } => time(text, min, max).map(|v| set(settings, Some(v))),
             Kind::PathOrOff { set } => {
-                let known = off || Objects::at(text).is_ok();
+                let known = if text.starts_with(s3::SCHEME) {
+                    s3::parse(text).is_ok()
+                } else {
+                    off || Objects::at(text, &S3Options::default()).is_ok()
+                };
                 known.then(|| set(settings, (!off).then(|| text.to_owned())))
+            }
+            Kind::TextOrAuto { set } | Kind::Secret { set } => {
+                let known = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+                known.then(|| set(settings, (text != "auto").then(|| text.to_owned())))
             }
             Kind::Switch { set } => text.parse().ok().map(|v| set(settings, v)),
         };
@@ -74,7 +87,8 @@ impl Kind {
             Kind::TimeOrOff { min, max, .. } => {
                 format!("a time from {} to {}, such as `100 ms`, or `off`", shown_time(min), shown_time(max))
             }
-            Kind::PathOrOff { .. } => "a path or file:///PATH, or `off`".into(),
+            Kind::PathOrOff { .. } => "a path, file:///PATH or s3://BUCKET/FOLDER, or `off`".into(),
+            Kind::TextOrAuto { .. } | Kind::Secret { .. } => "a text without blanks, or `auto`".into(),
             Kind::Switch { .. } => "`true` or `false`".into(),
         }
     }

@@ -10,6 +10,7 @@ use super::objects::Objects;
 use super::{Checkpoint, PreparedParts};
 use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
+use crate::s3::S3Options;
 use crate::sink::Prepared;
 use crate::state::{Chain, OperatorSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,9 +47,15 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The directory at a URL or path. Looks at nothing. Errors: `user` for a scheme that is not known.
+    /// The directory at a URL or path; a bucket is reached as the environment says. Looks at nothing. Errors: `user` for a scheme
+    /// that is not known.
     pub fn at(url: &str) -> Result<Archive> {
-        Ok(Archive { objects: Arc::new(Objects::at(url)?) })
+        Archive::with(url, &S3Options::default())
+    }
+
+    /// The directory at a URL or path. Looks at nothing. Errors: `user` for a scheme that is not known.
+    pub fn with(url: &str, s3: &S3Options) -> Result<Archive> {
+        Ok(Archive { objects: Arc::new(Objects::at(url, s3)?) })
     }
 
     /// The storage.

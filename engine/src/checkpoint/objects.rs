@@ -5,6 +5,8 @@
 //! - B2 nothing is overwritten: of several who create one name, one wins, and the others learn what is there.
 
 use crate::error::{Error, Result};
+use crate::s3::S3Options;
+use crate::s3::folder::{Folder, TEMPORARY};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -31,20 +33,24 @@ pub struct Listed {
     pub modified_ms: i64,
 }
 
-/// Objects below a root.
+/// Objects below a root: of the local disk, or of a bucket.
 #[derive(Debug)]
 pub struct Objects {
+    /// The folder on the disk; empty if they are in a bucket.
     root: PathBuf,
+    bucket: Option<Folder>,
     url: String,
     temporaries: AtomicU64,
 }
 
-/// How names of unfinished files begin; they are no objects.
-const TEMPORARY: &str = ".tmp-";
-
 impl Objects {
-    /// The objects at a URL (`file:///folder`) or path. Looks at nothing. Errors: `user` for a scheme that is not known.
-    pub fn at(url: &str) -> Result<Objects> {
+    /// The objects at a path or a URL: `file:///folder`, `s3://bucket/folder`. Looks at nothing. Errors: `user` for a scheme that is
+    /// not known, and for options with which no bucket can be reached.
+    pub fn at(url: &str, s3: &S3Options) -> Result<Objects> {
+        let made = |root, bucket| Objects { root, bucket, url: url.to_owned(), temporaries: AtomicU64::new(0) };
+        if url.starts_with(crate::s3::SCHEME) {
+            return Ok(made(PathBuf::new(), Some(Folder::at(url, s3)?)));
+        }
         let path = match url.split_once("://") {
             None => url,
             Some(("file", path)) if path.starts_with('/') => path,
@@ -53,13 +59,15 @@ impl Objects {
                 return Err(Error::user(text));
             }
             Some((scheme, _)) => {
-                return Err(Error::user(format!("no storage is called `{scheme}://`; write a path or file:///PATH")));
+                return Err(Error::user(format!(
+                    "no storage is called `{scheme}://`; write a path, file:///PATH or s3://BUCKET/FOLDER"
+                )));
             }
         };
         if path.is_empty() {
             return Err(Error::user("an empty path names no folder"));
         }
-        Ok(Objects { root: PathBuf::from(path), url: url.to_owned(), temporaries: AtomicU64::new(0) })
+        Ok(made(PathBuf::from(path), None))
     }
 
     /// The URL as given.
@@ -69,6 +77,9 @@ impl Objects {
 
     /// Makes an object. Errors: `user` where a retry cannot help, `external` otherwise.
     pub fn create(&self, name: &str, bytes: &[u8]) -> Result<Created> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.create(name, bytes);
+        }
         let path = self.root.join(name);
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         create_folders(&folder)?;
@@ -88,6 +99,9 @@ impl Objects {
 
     /// Makes an object whose name is this caller's own. Errors: as [`Objects::create`], and `internal` if there is another one.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.put(name, bytes);
+        }
         match self.create(name, bytes)? {
             Created::New => Ok(()),
             // Our own write, whose answer was lost.
@@ -98,6 +112,9 @@ impl Objects {
 
     /// The bytes of an object; `None` if there is none.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.get(name);
+        }
         let path = self.root.join(name);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -120,6 +137,9 @@ impl Objects {
     }
 
     fn files(&self, folder: &str) -> Result<Vec<Listed>> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.list(folder);
+        }
         let mut out = vec![];
         let mut folders = vec![folder.trim_end_matches('/').to_owned()];
         while let Some(folder) = folders.pop() {
@@ -151,6 +171,9 @@ impl Objects {
 
     /// Removes an object, and the folder that it leaves empty; gone before is gone.
     pub fn delete(&self, name: &str) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.delete(name);
+        }
         let path = self.root.join(name);
         remove(&path)?;
         // A folder of one checkpoint goes with its last file. Those at the top stay: somebody may be about to write there.
@@ -226,7 +249,7 @@ mod tests {
     #[test]
     fn of_two_who_create_a_name_one_wins() {
         let folder = tempfile::tempdir().unwrap();
-        let objects = Objects::at(folder.path().to_str().unwrap()).unwrap();
+        let objects = Objects::at(folder.path().to_str().unwrap(), &S3Options::default()).unwrap();
         assert_eq!(objects.create("records/1", b"mine").unwrap(), Created::New);
         assert_eq!(objects.create("records/1", b"yours").unwrap(), Created::Exists(b"mine".to_vec()));
         objects.put("records/1", b"mine").unwrap();
@@ -266,7 +289,7 @@ mod tests {
             ("file://host/a", "write file:///host/a"),
             ("ftp://a/b", "no storage is called `ftp://`"),
         ] {
-            let e = Objects::at(url).unwrap_err();
+            let e = Objects::at(url, &S3Options::default()).unwrap_err();
             assert!(e.message().contains(reason), "{e}");
         }
     }
@@ -274,7 +297,7 @@ mod tests {
     #[test]
     fn a_file_in_the_place_of_a_folder_is_the_users_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let objects = Objects::at(&format!("file://{}", file.path().display())).unwrap();
+        let objects = Objects::at(&format!("file://{}", file.path().display()), &S3Options::default()).unwrap();
         let e = objects.create("records/1", b"x").unwrap_err();
         assert_eq!(e.kind(), crate::ErrorKind::User, "{e}");
     }

@@ -1,0 +1,369 @@
+//! One bucket of a server that speaks S3: whole objects, read, written, listed and removed. Every call waits for its answer.
+//!
+//! Invariants
+//! - K1 [`Bucket::create`] overwrites nothing, and is not tried on a server that does not know how: the first call finds out.
+//! - K2 an answer that is lost is made up for: reads are repeated, and who creates finds what is there.
+
+use super::failure::{failure, is_absent, is_beyond_the_end};
+use super::options::S3Options;
+use super::runtime::{FIRST, LATER, Outcome, run};
+use crate::checkpoint::objects::{Created, Listed};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use object_store::aws::AmazonS3;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Objects larger than this are sent in parts of this size, and read so.
+pub const PART_BYTES: usize = 8 << 20;
+
+/// How often who creates looks again, when the server says that somebody else is at it.
+const CONFLICTS: u32 = 20;
+
+/// See the module.
+pub struct Bucket {
+    name: String,
+    server: String,
+    has_keys: bool,
+    client: Arc<AmazonS3>,
+    /// Whether the server has ever answered.
+    answered: AtomicBool,
+    /// Whether it is known to create only what is absent.
+    creates: Mutex<bool>,
+    probes: AtomicU64,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket").field("name", &self.name).field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+/// A piece of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Those of the whole object.
+    pub of: u64,
+}
+
+impl Bucket {
+    /// The bucket of that name. Asks nobody. Errors: `user`, naming the setting.
+    pub fn open(name: &str, options: &S3Options) -> Result<Bucket> {
+        let made = options.client(name)?;
+        Ok(Bucket {
+            name: name.to_owned(),
+            server: made.server,
+            has_keys: made.has_keys,
+            client: Arc::new(made.client),
+            answered: AtomicBool::new(false),
+            creates: Mutex::new(false),
+            probes: AtomicU64::new(0),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The server, for people.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    pub(super) fn has_keys(&self) -> bool {
+        self.has_keys
+    }
+
+    /// Makes an object, if there is none of that key. Errors: `user` where a retry cannot help, `external` otherwise; whether it is
+    /// there now is then not known.
+    pub fn create(&self, key: &str, bytes: &[u8]) -> Result<Created> {
+        self.check_creates(key)?;
+        for _ in 0..CONFLICTS {
+            if self.try_create(key, bytes)? {
+                return Ok(Created::New);
+            }
+            // Taken, by whom is in it: perhaps by us, at an attempt whose answer was lost.
+            if let Some(found) = self.get(key)? {
+                return Ok(Created::Exists(found));
+            }
+        }
+        Err(Error::external(format!("create `{}`: it exists, and cannot be read", self.url(key))))
+    }
+
+    fn try_create(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
+        let created = self.ask(move |client| {
+            let (path, payload) = (path.clone(), payload.clone());
+            async move {
+                client.put_opts(&path, payload, PutOptions { mode: PutMode::Create, ..PutOptions::default() }).await
+            }
+        })?;
+        match created {
+            Outcome::Done(_) => Ok(true),
+            Outcome::Failed(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Outcome::Failed(e) => Err(self.failed("create", key, &e)),
+        }
+    }
+
+    /// Finds out, once, whether the server creates only what is absent: some overwrite whatever is asked.
+    fn check_creates(&self, key: &str) -> Result<()> {
+        let mut known = self.creates.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known {
+            return Ok(());
+        }
+        let clock = Clock::system();
+        let number = self.probes.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{:x}-{:x}-{number}", clock.wall_ms(), std::process::id());
+        let folder = key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+        let probe = format!("{folder}{}probe-{unique}", super::folder::TEMPORARY);
+        // An answer that was lost makes the first look like the second, which is as good.
+        let refuses = !self.try_create(&probe, b"1")? || !self.try_create(&probe, b"2")?;
+        self.delete(&probe)?;
+        if !refuses {
+            let text = format!(
+                "create `{}`: {} overwrites objects although it is asked not to (`If-None-Match: *`), so that two runs of \
+                 one job could not be told apart; use a server that knows conditional writes, or a local folder",
+                self.url(key),
+                self.server
+            );
+            return Err(Error::user(text));
+        }
+        *known = true;
+        Ok(())
+    }
+
+    /// Writes an object, over what may be there.
+    pub fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        if bytes.len() > PART_BYTES {
+            let mut upload = self.upload(key)?;
+            for part in bytes.chunks(PART_BYTES) {
+                upload.part(part.to_vec())?;
+            }
+            return upload.finish();
+        }
+        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
+        let put = self.ask(move |client| {
+            let (path, payload) = (path.clone(), payload.clone());
+            async move { client.put_opts(&path, payload, PutOptions::default()).await }
+        })?;
+        self.done("write", key, put).map(drop)
+    }
+
+    /// Begins to write an object in parts; it appears when they are complete.
+    pub fn upload(&self, key: &str) -> Result<Upload<'_>> {
+        let path = self.path(key)?;
+        let begun = path.clone();
+        let id = self.ask(move |client| {
+            let path = begun.clone();
+            async move { client.create_multipart(&path).await }
+        })?;
+        let id = self.done("write", key, id)?;
+        Ok(Upload { bucket: self, key: key.to_owned(), path, id, parts: vec![], is_open: true })
+    }
+
+    /// The bytes of an object; `None` if there is none.
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let piece = PART_BYTES as u64;
+        let Some(Piece { mut bytes, of }) = self.range(key, 0..piece)? else { return Ok(None) };
+        while (bytes.len() as u64) < of {
+            let at = bytes.len() as u64;
+            let next = self.range(key, at..of.min(at + piece))?.filter(|p| p.of == of && !p.bytes.is_empty());
+            let changed = || Error::external(format!("read `{}`: it has changed meanwhile", self.url(key)));
+            bytes.extend(next.ok_or_else(changed)?.bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Some bytes of an object, fewer at its end; `None` if there is no object.
+    pub fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Piece>> {
+        let path = self.path(key)?;
+        let answer = self.ask(move |client| {
+            let path = path.clone();
+            let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+            async move {
+                let found = client.get_opts(&path, options).await?;
+                let of = found.meta.size;
+                Ok(Piece { bytes: found.bytes().await?.into(), of })
+            }
+        })?;
+        match answer {
+            Outcome::Failed(e) if is_absent(&e) => Ok(None),
+            Outcome::Failed(e) if is_beyond_the_end(&e) => Ok(self.size(key)?.map(|of| Piece { bytes: vec![], of })),
+            answer => self.done("read", key, answer).map(Some),
+        }
+    }
+
+    /// The bytes that an object has; `None` if there is none.
+    pub fn size(&self, key: &str) -> Result<Option<u64>> {
+        let path = self.path(key)?;
+        let answer = self.ask(move |client| {
+            let path = path.clone();
+            async move { client.head(&path).await }
+        })?;
+        match answer {
+            Outcome::Failed(e) if is_absent(&e) => Ok(None),
+            answer => self.done("look at", key, answer).map(|meta| Some(meta.size)),
+        }
+    }
+
+    /// All objects whose keys begin so, with their whole keys, sorted.
+    pub fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let mut out = vec![];
+        let mut token = None;
+        loop {
+            let (begin, after) = (prefix.to_owned(), token.take());
+            let answer = self.ask(move |client| {
+                let (begin, page_token) = (begin.clone(), after.clone());
+                async move {
+                    let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
+                    client.list_paginated(Some(begin.as_str()).filter(|p| !p.is_empty()), options).await
+                }
+            })?;
+            let page = self.done("list", prefix, answer)?;
+            let listed = page.result.objects.into_iter().map(|o| Listed {
+                name: o.location.to_string(),
+                bytes: o.size,
+                modified_ms: o.last_modified.timestamp_millis(),
+            });
+            out.extend(listed);
+            token = page.page_token;
+            if token.is_none() {
+                break;
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// Removes an object; gone before is gone.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        let path = self.path(key)?;
+        let answer = self.ask(move |client| {
+            let path = path.clone();
+            async move { client.delete(&path).await }
+        })?;
+        match answer {
+            Outcome::Failed(e) if is_absent(&e) => Ok(()),
+            answer => self.done("remove", key, answer),
+        }
+    }
+
+    /// Copies an object within the server, over what may be there; false if there is none.
+    pub fn copy(&self, from: &str, to: &str) -> Result<bool> {
+        let (source, target) = (self.path(from)?, self.path(to)?);
+        let answer = self.ask(move |client| {
+            let (source, target) = (source.clone(), target.clone());
+            async move { client.copy(&source, &target).await }
+        })?;
+        match answer {
+            Outcome::Failed(e) if is_absent(&e) => Ok(false),
+            answer => self.done("copy", from, answer).map(|()| true),
+        }
+    }
+
+    /// The URL of a key.
+    pub fn url(&self, key: &str) -> String {
+        format!("{}{}/{key}", super::SCHEME, self.name)
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        Path::parse(key).map_err(|e| Error::user(format!("`{}` names no object: {e}", self.url(key))))
+    }
+
+    fn failed(&self, doing: &str, key: &str, e: &object_store::Error) -> Error {
+        failure(self, &format!("{doing} `{}`", self.url(key)), e)
+    }
+
+    fn done<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<T> {
+        match outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Failed(e) => Err(self.failed(doing, key, &e)),
+        }
+    }
+
+    fn ask<T, F>(&self, request: impl Fn(Arc<AmazonS3>) -> F + Send + 'static) -> Result<Outcome<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = object_store::Result<T>> + Send + 'static,
+    {
+        let client = self.client.clone();
+        let limits = if self.answered.load(Ordering::Relaxed) { LATER } else { FIRST };
+        let outcome = run(limits, move || request(client.clone()))?;
+        // That something is absent or taken is an answer too.
+        let answered = match &outcome {
+            Outcome::Done(_) => true,
+            Outcome::Failed(e) => is_absent(e) || matches!(e, object_store::Error::AlreadyExists { .. }),
+        };
+        if answered {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        Ok(outcome)
+    }
+}
+
+/// An object that is being written in parts. One that is dropped unfinished never appears.
+#[derive(Debug)]
+pub struct Upload<'a> {
+    bucket: &'a Bucket,
+    key: String,
+    path: Path,
+    id: String,
+    parts: Vec<PartId>,
+    is_open: bool,
+}
+
+impl Upload<'_> {
+    /// Sends the next part; all but the last must be of [`PART_BYTES`].
+    pub fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
+        let (path, id, index, payload) =
+            (self.path.clone(), self.id.clone(), self.parts.len(), PutPayload::from(bytes));
+        let answer = self.bucket.ask(move |client| {
+            let (path, id, payload) = (path.clone(), id.clone(), payload.clone());
+            async move { client.put_part(&path, &id, index, payload).await }
+        })?;
+        self.parts.push(self.bucket.done("write", &self.key, answer)?);
+        Ok(())
+    }
+
+    /// Makes the object appear.
+    pub fn finish(mut self) -> Result<()> {
+        let (path, id, parts) = (self.path.clone(), self.id.clone(), std::mem::take(&mut self.parts));
+        let answer = self.bucket.ask(move |client| {
+            let (path, id, parts) = (path.clone(), id.clone(), parts.clone());
+            async move { client.complete_multipart(&path, &id, parts).await }
+        })?;
+        // An upload that is not known any more was finished by an attempt whose answer was lost.
+        if let Outcome::Failed(e) = &answer
+            && is_absent(e)
+            && self.bucket.size(&self.key)?.is_some()
+        {
+            self.is_open = false;
+            return Ok(());
+        }
+        self.bucket.done("write", &self.key, answer)?;
+        self.is_open = false;
+        Ok(())
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            let (path, id) = (self.path.clone(), self.id.clone());
+            // What failed before is what counts.
+            let _ = self.bucket.ask(move |client| {
+                let (path, id) = (path.clone(), id.clone());
+                async move { client.abort_multipart(&path, &id).await }
+            });
+        }
+    }
+}
