@@ -35,6 +35,10 @@ bench-kafka *ARGS:
 kafka:
     .ci/kafka-broker run
 
+# A server that speaks S3 on 127.0.0.1 until Ctrl-C; prints THALWEG_TEST_S3=http://KEY:SECRET@host:port.
+s3:
+    .ci/s3-server run
+
 # The whole of CI, a real broker included.
 ci:
     .ci/run

@@ -1,8 +1,8 @@
 //! The only door to injected faults: tests abort or fail a real process at a step that makes something durable.
 //!
 //! `THALWEG_TEST_FAIL` lists `POINT=ACTION` or `POINT=ACTION@N` (at the Nth time), separated by commas. The actions are
-//! `abort-before`, `abort-after`, `error`, and `wait-before`: until the file that `THALWEG_TEST_RELEASE` names is there. Without the
-//! variable a point costs one comparison.
+//! `abort-before`, `abort-after`, `error`, `error-after` (the step is done, and its answer lost), and `wait-before`: until the file that
+//! `THALWEG_TEST_RELEASE` names is there. Without the variable a point costs one comparison.
 
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -19,6 +19,7 @@ enum Action {
     AbortBefore,
     AbortAfter,
     Error,
+    ErrorAfter,
     WaitBefore,
 }
 
@@ -41,6 +42,7 @@ fn parse(text: &str) -> HashMap<String, Armed> {
             "abort-before" => Action::AbortBefore,
             "abort-after" => Action::AbortAfter,
             "error" => Action::Error,
+            "error-after" => Action::ErrorAfter,
             "wait-before" => Action::WaitBefore,
             _ => return None,
         };
@@ -58,6 +60,10 @@ pub fn step<T>(point: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
         None => step(),
         Some(Action::AbortBefore) => std::process::abort(),
         Some(Action::Error) => Err(Error::external(format!("fail point `{point}`"))),
+        Some(Action::ErrorAfter) => {
+            let _ = step();
+            Err(Error::external(format!("fail point `{point}`")))
+        }
         Some(Action::WaitBefore) => {
             wait();
             step()

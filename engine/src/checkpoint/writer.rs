@@ -163,15 +163,26 @@ impl Writer {
     /// Makes the next entry of the sequence; false if somebody else has made it.
     fn record(&mut self, entry: Entry) -> Result<bool> {
         let written_ms = self.clock.wall_ms();
-        let (sequence, generation) = (self.next_sequence, self.generation);
-        let bytes = Record { format: FORMAT, sequence, generation, written_ms, entry }.to_bytes()?;
-        let mine = match self.archive.objects().create(&Record::name(sequence), &bytes)? {
-            Created::New => true,
-            // Our own, whose answer was lost.
-            Created::Exists(found) => found == bytes,
-        };
-        self.next_sequence += u64::from(mine);
-        Ok(mine)
+        loop {
+            let (sequence, generation, entry) = (self.next_sequence, self.generation, entry.clone());
+            let bytes = Record { format: FORMAT, sequence, generation, written_ms, entry }.to_bytes()?;
+            let found = match self.archive.objects().create(&Record::name(sequence), &bytes)? {
+                Created::Exists(found) if found != bytes => found,
+                // Or our own, whose answer was lost.
+                Created::New | Created::Exists(_) => {
+                    self.next_sequence += 1;
+                    return Ok(true);
+                }
+            };
+            // A checkpoint of this run, which failed because nobody heard that its record was made: it is complete.
+            let found = Found { sequence, record: Record::from_bytes(sequence, &found) };
+            let is_ours = found.record.as_ref().is_ok_and(|r| r.generation == self.generation);
+            match complete(&[found]).pop().filter(|_| is_ours) {
+                Some(unheard) => self.complete.push(unheard),
+                None => return Ok(false),
+            }
+            self.next_sequence += 1;
+        }
     }
 
     fn fenced(&self) -> Error {

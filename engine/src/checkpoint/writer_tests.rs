@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::key::KeyGroupRange;
+use crate::s3::testing;
 use crate::state::KeyedTable;
 use crate::state::{Budget, State, StateStore, TableSpec, ValueColumn};
 use arrow::array::{ArrayRef, AsArray, Int64Array};
@@ -123,14 +124,50 @@ fn what_a_failed_attempt_froze_is_in_the_next_one() {
     }
 }
 
+/// Where every promise is kept: a folder on the disk, and one in a bucket if there is a server.
+fn places() -> Vec<(TempDir, Archive)> {
+    let folder = || tempfile::tempdir().unwrap();
+    let disk = folder();
+    let archive = Archive::at(disk.path().to_str().unwrap()).unwrap();
+    let bucket = testing::server().map(|s3| (folder(), Archive::with(&testing::folder(), &s3).unwrap()));
+    std::iter::once((disk, archive)).chain(bucket).collect()
+}
+
+#[test]
+fn a_checkpoint_of_whose_record_nobody_heard_is_complete_and_the_next_one_follows_it() {
+    for (_, archive) in places() {
+        let mut writer = begin(&archive, 3);
+        let mut operator = Operator::new();
+        operator.set(0..10, 1);
+        writer.save(&checkpoint(&writer, 1), operator.snapshot(), false).unwrap();
+        // As after an error of which nobody knows what was done before it.
+        let before = (writer.next_sequence, writer.complete.clone());
+        operator.set(0..10, 2);
+        writer.save(&checkpoint(&writer, 2), operator.snapshot(), false).unwrap();
+        (writer.next_sequence, writer.complete) = before;
+        operator.set(0..10, 3);
+        writer.save(&checkpoint(&writer, 3), operator.snapshot(), false).unwrap();
+        let ids = |complete: &[Complete]| complete.iter().map(|c| c.id.number).collect::<Vec<_>>();
+        assert_eq!(ids(writer.checkpoints()), [1, 2, 3]);
+        assert_eq!(ids(&archive.checkpoints().unwrap()), [1, 2, 3]);
+        assert_eq!(newest(&writer).1.sum(), operator.sum());
+        let mut new = begin(&archive, 3);
+        new.save(&checkpoint(&new, 1), vec![], false).unwrap();
+        assert!(writer.save(&checkpoint(&writer, 4), vec![], false).is_err(), "of another run it is none of ours");
+    }
+}
+
 #[test]
 fn whoever_slept_through_a_take_over_completes_nothing_even_when_all_else_is_swept() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut old = writer(&folder, 1);
+    places().iter().for_each(|(_, archive)| sleep_through_a_take_over(archive));
+}
+
+fn sleep_through_a_take_over(archive: &Archive) {
+    let mut old = begin(archive, 1);
     let mut operator = Operator::new();
     operator.set(0..10, 1);
     old.save(&checkpoint(&old, 1), operator.snapshot(), false).unwrap();
-    let mut new = writer(&folder, 1);
+    let mut new = begin(archive, 1);
     assert_eq!((new.generation(), new.checkpoints().len()), (2, 1));
     let mut other = Operator::new();
     for number in 1..20 {
@@ -150,8 +187,11 @@ fn whoever_slept_through_a_take_over_completes_nothing_even_when_all_else_is_swe
 
 #[test]
 fn sweeping_leaves_what_retained_checkpoints_and_savepoints_need() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut writer = writer(&folder, 2);
+    places().iter().for_each(|(_, archive)| sweep(archive));
+}
+
+fn sweep(archive: &Archive) {
+    let mut writer = begin(archive, 2);
     let mut operator = Operator::new();
     let mut sums = BTreeMap::new();
     for number in 1..=9u64 {

@@ -13,6 +13,8 @@ mod failure;
 pub mod folder;
 pub mod options;
 mod runtime;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use bucket::Bucket;
 pub use options::S3Options;

@@ -24,7 +24,7 @@ pub(super) struct Limits {
 /// Of a server that has not answered yet: whether it can be reached should be known soon.
 pub(super) const FIRST: Limits = Limits { all: Duration::from_secs(10), one: Duration::from_secs(8), attempts: 3 };
 /// Of a server that has answered before.
-pub(super) const LATER: Limits = Limits { all: Duration::from_secs(30), one: Duration::from_secs(20), attempts: 12 };
+pub(super) const LATER: Limits = Limits { all: Duration::from_secs(30), one: Duration::from_secs(20), attempts: 8 };
 
 /// The first wait between two attempts; each is twice the one before.
 const WAIT: Duration = Duration::from_millis(100);
