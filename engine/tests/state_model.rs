@@ -6,8 +6,11 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArr
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tempfile::TempDir;
 use thalweg_engine::key::{KeyGroup, KeyGroupRange, hash_rows};
-use thalweg_engine::state::{Budget, Chain, Cursor, KeyedTable, OperatorSnapshot, StateStore, TableSpec, ValueColumn};
+use thalweg_engine::state::{
+    Budget, Chain, Cursor, FrozenState, KeyedTable, OperatorSnapshot, SpillArea, StateStore, TableSpec, ValueColumn,
+};
 
 struct Rng(u64);
 
@@ -92,16 +95,16 @@ fn remove(table: &mut KeyedTable, model: &mut Model, keys: &[(Option<String>, Op
     for (row, key) in rows.iter().zip(keys) {
         assert_eq!(*row != KeyedTable::ABSENT, model.contains_key(&model_key(key)), "{key:?}");
     }
-    table.remove(&rows);
+    table.remove(&rows).unwrap();
     keys.iter().for_each(|key| {
         model.remove(&model_key(key));
     });
 }
 
 /// Everything in the table, through the cursor and the Arrow gathers.
-fn contents(table: &KeyedTable) -> Model {
+fn contents(table: &mut KeyedTable) -> Model {
     let (mut cursor, mut rows, mut out) = (Cursor::default(), vec![], Model::new());
-    while table.scan(&mut cursor, 100, &mut rows) {
+    while table.scan(&mut cursor, 100, &mut rows).unwrap() {
         let keys = table.keys(&rows).unwrap();
         let (texts, floats) = (keys[0].as_string::<i32>(), keys[1].as_primitive::<Float64Type>());
         let (sums, lasts) = (table.values(0, &rows).unwrap(), table.values(1, &rows).unwrap());
@@ -125,18 +128,44 @@ fn owned(model: &Model, range: KeyGroupRange) -> Model {
 }
 
 fn restored(chains: &[Chain], range: KeyGroupRange) -> Model {
-    let mut store = StateStore::restore("r", range, &Budget::unlimited("r"), chains).unwrap();
+    restored_with(chains, range, &Budget::unlimited("r"))
+}
+
+fn restored_with(chains: &[Chain], range: KeyGroupRange, budget: &Arc<Budget>) -> Model {
+    let mut store = StateStore::restore("r", range, budget, chains).unwrap();
     let table = store.keyed_table("t", spec()).unwrap();
     store.finish_restore().unwrap();
-    let table = table.lock();
-    contents(&table)
+    let mut table = table.lock();
+    contents(&mut table)
+}
+
+/// All parts of a frozen state, as a chain has them.
+fn encoded(frozen: &FrozenState) -> Chain {
+    let mut parts = Chain::new();
+    frozen
+        .encode_parts(&mut |part| {
+            parts.push(Arc::new(part));
+            Ok(())
+        })
+        .unwrap();
+    parts
+}
+
+/// Budgets that everything fits into, and some that it does not.
+fn budgets(folder: &TempDir) -> Vec<(Arc<Budget>, Option<Arc<SpillArea>>)> {
+    let spilling = |limit| {
+        let area = SpillArea::new(folder.path());
+        (Budget::spilling("t", limit, &area), Some(area))
+    };
+    vec![(Budget::unlimited("t"), None), spilling(1), spilling(40_000), spilling(400_000)]
 }
 
 #[test]
 fn random_operations_match_a_map_and_every_chain_restores_anywhere() {
-    for seed in 1..=6 {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spilled = 0;
+    for (seed, (budget, area)) in (1..=6).flat_map(|seed| budgets(&folder).into_iter().map(move |b| (seed, b))) {
         let mut rng = Rng(seed * 7919);
-        let budget = Budget::unlimited("t");
         let keys = [30, 400, 6000][seed as usize % 3];
         let ranges: Vec<_> = (0..2).map(|i| KeyGroupRange::of(i, 2)).collect();
         let mut stores: Vec<_> = ranges.iter().map(|r| StateStore::new("op", *r, &budget)).collect();
@@ -165,26 +194,41 @@ fn random_operations_match_a_map_and_every_chain_restores_anywhere() {
             }
             for (snapshots, then) in frozen.drain(..) {
                 for (chain, snapshot) in chains.iter_mut().zip(&snapshots) {
-                    chain.push(Arc::new(snapshot.encode().unwrap()));
+                    chain.extend(encoded(snapshot));
                 }
                 let all: Model = then.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
                 for parallelism in [1, 2, 3] {
                     for subtask in 0..parallelism {
                         let range = KeyGroupRange::of(subtask, parallelism);
-                        assert_eq!(restored(&chains, range), owned(&all, range), "seed {seed} step {step}");
+                        let small = Budget::spilling("r", 10_000, &SpillArea::new(folder.path()));
+                        let at = if area.is_some() { small } else { Budget::unlimited("r") };
+                        let restored = restored_with(&chains, range, &at);
+                        let want = owned(&all, range);
+                        let wrong: Vec<_> = want.iter().filter(|(k, v)| restored.get(*k) != Some(*v)).map(|(k, v)| (k, v, restored.get(k))).collect();
+                        let extra: Vec<_> = restored.keys().filter(|k| !want.contains_key(*k)).collect();
+                        assert!(restored == want, "seed {seed} step {step} {parallelism} limit {} of {}: wrong {} {:?} extra {} {:?} chains {:?}", budget.limit_bytes(), want.len(), wrong.len(), wrong.get(..2), extra.len(), extra.get(..2), chains.iter().map(|c| c.iter().map(|s| (s.full, s.num_rows())).collect::<Vec<_>>()).collect::<Vec<_>>());
                     }
                 }
             }
             if rng.below(3) == 0 {
                 stores.iter_mut().for_each(StateStore::restart_chain);
             }
+            // A scan in between is nothing that anybody notices.
+            if rng.below(3) == 0 {
+                tables.iter().zip(&model).for_each(|(table, model)| assert_eq!(contents(&mut table.lock()), *model));
+            }
         }
         for (table, model) in tables.iter().zip(&model) {
-            assert_eq!(contents(&table.lock()), *model);
+            assert_eq!(contents(&mut table.lock()), *model);
         }
         drop((tables, stores));
         assert_eq!(budget.used_bytes(), 0);
+        if let Some(area) = area {
+            assert_eq!(area.bytes(), 0);
+            spilled += u64::from(area.written_bytes() > 0);
+        }
     }
+    assert!(spilled >= 12, "{spilled} of 18 were on disk");
 }
 
 #[test]
@@ -252,7 +296,7 @@ fn two_hundred_thousand_integers() {
         rows.iter().for_each(|row| n[*row] += 1);
     }
     let (mut cursor, mut seen) = (Cursor::default(), BTreeMap::new());
-    while table.scan(&mut cursor, 4096, &mut rows) {
+    while table.scan(&mut cursor, 4096, &mut rows).unwrap() {
         let keys = table.keys(&rows).unwrap();
         let n = table.column::<i64>(0).unwrap();
         seen.extend(keys[0].as_primitive::<Int64Type>().values().iter().zip(&rows).map(|(k, row)| (*k, n.get(*row))));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_engine::key::{KeyGroup, KeyGroupRange, hash_rows};
 use thalweg_engine::state::{
-    Budget, Chain, Cursor, OperatorSnapshot, Slices, State, StateStore, TableSpec, ValueColumn,
+    Budget, Chain, Cursor, FrozenState, OperatorSnapshot, Slices, SpillArea, State, StateStore, TableSpec, ValueColumn,
 };
 
 fn field(name: &str, data_type: DataType) -> FieldRef {
@@ -38,11 +38,11 @@ fn add(slices: &mut Slices, model: &mut Model, end: i64, keys: Vec<i64>) {
     rows.iter().for_each(|row| n[*row] += 1);
 }
 
-fn contents(slices: &Slices) -> Model {
+fn contents(slices: &mut Slices) -> Model {
     let (mut out, mut rows) = (Model::new(), vec![]);
-    for (end, table) in slices.range(..) {
+    for (end, table) in slices.range_mut(..) {
         let mut cursor = Cursor::default();
-        while table.scan(&mut cursor, 50, &mut rows) {
+        while table.scan(&mut cursor, 50, &mut rows).unwrap() {
             let (keys, n) = (table.keys(&rows).unwrap(), table.values(0, &rows).unwrap());
             let n = n.as_primitive::<Int64Type>().values();
             out.extend(keys[0].as_primitive::<Int64Type>().values().iter().zip(n).map(|(k, n)| ((end, *k), *n)));
@@ -58,8 +58,20 @@ fn declare(store: &mut StateStore) -> State<Slices> {
 fn restored(chains: &[Chain], range: KeyGroupRange) -> Model {
     let mut store = StateStore::restore("r", range, &Budget::unlimited("r"), chains).unwrap();
     let slices = declare(&mut store);
-    let slices = slices.lock();
-    contents(&slices)
+    let mut slices = slices.lock();
+    contents(&mut slices)
+}
+
+/// All parts of a frozen state, as a chain has them.
+fn encoded(frozen: &FrozenState) -> Chain {
+    let mut parts = Chain::new();
+    frozen
+        .encode_parts(&mut |part| {
+            parts.push(Arc::new(part));
+            Ok(())
+        })
+        .unwrap();
+    parts
 }
 
 fn group(key: i64) -> KeyGroup {
@@ -68,13 +80,23 @@ fn group(key: i64) -> KeyGroup {
 
 #[test]
 fn slices_of_subtasks_that_fired_differently_restore_at_any_parallelism() {
-    let budget = Budget::unlimited("t");
+    let folder = tempfile::tempdir().unwrap();
+    let area = SpillArea::new(folder.path());
+    rescale(&Budget::unlimited("t"));
+    assert_eq!(area.written_bytes(), 0);
+    for limit in [1, 20_000] {
+        rescale(&Budget::spilling("t", limit, &area));
+        assert!(area.written_bytes() > 0 && area.bytes() == 0);
+    }
+}
+
+fn rescale(budget: &Arc<Budget>) {
     let mut chains = vec![];
     let mut all = Model::new();
     let mut seed = 11u64;
     for subtask in 0..3 {
         let range = KeyGroupRange::of(subtask, 3);
-        let mut store = StateStore::new("op", range, &budget);
+        let mut store = StateStore::new("op", range, budget);
         let slices = declare(&mut store);
         let mut model = Model::new();
         let mut chain = Chain::new();
@@ -91,7 +113,7 @@ fn slices_of_subtasks_that_fired_differently_restore_at_any_parallelism() {
                 model.retain(|(end, _), _| *end > step * 3);
             }
             if step % 5 == 4 {
-                chain.push(Arc::new(store.freeze().encode().unwrap()));
+                chain.extend(encoded(&store.freeze()));
             }
         }
         slices.lock().drop_through(100);
@@ -99,8 +121,8 @@ fn slices_of_subtasks_that_fired_differently_restore_at_any_parallelism() {
         model.retain(|(end, _), _| *end > 100);
         let again: Vec<i64> = (0..20).filter(|k| range.contains(group(*k))).collect();
         add(&mut slices.lock(), &mut model, 90, again);
-        chain.push(Arc::new(store.freeze().encode().unwrap()));
-        assert_eq!(contents(&slices.lock()), model);
+        chain.extend(encoded(&store.freeze()));
+        assert_eq!(contents(&mut slices.lock()), model);
         all.extend(model);
         chains.push(chain);
     }

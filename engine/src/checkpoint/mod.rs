@@ -72,13 +72,14 @@ pub(crate) struct Chains(BTreeMap<(String, u32), Chain>);
 impl Chains {
     /// Adds what a subtask froze.
     pub fn add(&mut self, id: &str, subtask: u32, frozen: &FrozenState) -> Result<()> {
-        let snapshot = frozen.encode()?;
         let chain = self.0.entry((id.to_owned(), subtask)).or_default();
-        if snapshot.full {
-            chain.clear();
-        }
-        chain.push(Arc::new(snapshot));
-        Ok(())
+        frozen.encode_parts(&mut |snapshot| {
+            if snapshot.full {
+                chain.clear();
+            }
+            chain.push(Arc::new(snapshot));
+            Ok(())
+        })
     }
 
     fn by_operator(&self) -> BTreeMap<String, Vec<Chain>> {

@@ -47,8 +47,8 @@ impl Operator {
     }
 
     fn sum(&self) -> (usize, i64) {
-        let (table, mut rows) = (self.table.lock(), vec![]);
-        table.scan(&mut Default::default(), usize::MAX, &mut rows);
+        let (mut table, mut rows) = (self.table.lock(), vec![]);
+        table.scan(&mut Default::default(), usize::MAX, &mut rows).unwrap();
         let values = table.values(0, &rows).unwrap();
         (rows.len(), values.as_primitive::<Int64Type>().values().iter().sum())
     }

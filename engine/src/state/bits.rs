@@ -72,6 +72,11 @@ impl RowBits {
         self.words.capacity() as u64 * 8
     }
 
+    /// How many bits are set.
+    pub(crate) fn count(&self) -> usize {
+        self.words.iter().map(|w| w.count_ones() as usize).sum()
+    }
+
     /// The first row at or after `from` whose bit is set.
     pub(crate) fn next(&self, from: u32) -> Option<u32> {
         let mut at = from as usize / 64;

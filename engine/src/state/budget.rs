@@ -5,6 +5,7 @@
 //! - U1 a byte charged to a budget is charged to all its ancestors, and given back to all of them.
 //! - U2 a [`Charge`] gives back what it holds when it is dropped, so memory kept alive by a frozen snapshot stays charged.
 
+use super::spill::SpillArea;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,8 @@ pub struct Budget {
     used: AtomicU64,
     peak: AtomicU64,
     parent: Option<Arc<Budget>>,
+    /// Where containers put what is too much.
+    spill: Option<Arc<SpillArea>>,
 }
 
 impl Budget {
@@ -27,7 +30,20 @@ impl Budget {
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             parent: None,
+            spill: None,
         })
+    }
+
+    /// A root budget of `limit_bytes`; what is above it goes to disk.
+    pub fn spilling(name: impl Into<String>, limit_bytes: u64, area: &Arc<SpillArea>) -> Arc<Budget> {
+        let zero = || AtomicU64::new(0);
+        let spill = Some(area.clone());
+        Arc::new(Budget { name: name.into(), limit_bytes, used: zero(), peak: zero(), parent: None, spill })
+    }
+
+    /// Where what is above the limit goes, if anywhere.
+    pub fn spill(&self) -> Option<&Arc<SpillArea>> {
+        self.spill.as_ref()
     }
 
     /// A root budget without a limit.
@@ -43,6 +59,7 @@ impl Budget {
             used: AtomicU64::new(0),
             peak: AtomicU64::new(0),
             parent: Some(self.clone()),
+            spill: self.spill.clone(),
         })
     }
 

@@ -163,6 +163,11 @@ impl BytesColumn {
         Ok(())
     }
 
+    /// Bytes of its pages.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.pages.bytes()
+    }
+
     pub(crate) fn freeze(&mut self, pages: &[usize]) -> BytesColumn {
         BytesColumn { pages: self.pages.freeze(pages) }
     }

@@ -233,6 +233,10 @@ fn encode_rows(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
 }
 
 impl Frozen for FrozenCells {
+    fn encode_spilled(&self, _each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
+        Ok(())
+    }
+
     fn encode(&self) -> Result<Encoded> {
         let schema = schema();
         let mut pieces = Vec::new();

@@ -10,6 +10,7 @@ use super::budget::Charge;
 use super::keys::KeyColumns;
 use super::page::PAGE_ROWS;
 use super::snapshot::{Piece, check_schema, column, kind, snapshot_schema};
+use super::spill::encode::{OnDisk, parts};
 use super::table::KeyedTable;
 use super::values::{TableSpec, Values, absent};
 use crate::error::Result;
@@ -32,6 +33,8 @@ pub(crate) struct FrozenRows {
     pub(crate) values: Vec<Values>,
     pub(crate) upserts: Vec<PageBits>,
     pub(crate) deletes: Vec<PageBits>,
+    /// What is on disk, older than the pages.
+    pub(crate) on_disk: OnDisk,
     pub(crate) charge: Charge,
 }
 
@@ -44,7 +47,17 @@ impl FrozenRows {
 
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.upserts.iter().chain(&self.deletes).all(|page| bits::count(page) == 0)
+        self.on_disk.runs.is_empty() && self.upserts.iter().chain(&self.deletes).all(|page| bits::count(page) == 0)
+    }
+
+    /// What is on disk, part by part; see [`parts`].
+    pub(crate) fn encode_runs(
+        &self,
+        end: Option<i64>,
+        schema: &SchemaRef,
+        each: &mut dyn FnMut(Vec<Piece>) -> Result<()>,
+    ) -> Result<()> {
+        if self.on_disk.runs.is_empty() { Ok(()) } else { parts(&self.on_disk, &self.spec, schema, end, each) }
     }
 
     fn rows(&self, deleted: bool) -> Vec<u32> {
@@ -146,7 +159,7 @@ fn piece(tables: &[(Option<i64>, FrozenRows)], mut entries: Vec<Entry>, schema: 
 }
 
 /// A batch of the schema; struct keys are cast to their nullable form.
-fn batch(schema: &SchemaRef, mut columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+pub(crate) fn batch(schema: &SchemaRef, mut columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     for (column, field) in columns.iter_mut().zip(schema.fields()) {
         if column.data_type() != field.data_type() {
             *column = compute::cast(column, field.data_type())?;
@@ -188,8 +201,7 @@ pub(crate) fn apply(table: &mut KeyedTable, rows: &RecordBatch, kinds: u8) -> Re
     hash_rows(&keys, rows.num_rows(), &mut hashes)?;
     if kinds == kind::DELETE {
         table.lookup(&keys, &hashes, &mut handles)?;
-        table.remove(&handles);
-        return Ok(());
+        return table.remove(&handles);
     }
     table.intern(&keys, &hashes, &mut handles)?;
     table.load(&handles, values)

@@ -139,6 +139,18 @@ impl KeyColumns {
         (self.leaves.capacity() * size_of::<LeafColumn>()) as u64
     }
 
+    /// Bytes of all pages.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let nulls = |nulls: &Option<Column<bool>>| nulls.as_ref().map_or(0, Column::memory_bytes);
+        let leaf = |leaf: &LeafColumn| match leaf {
+            LeafColumn::Int(values, n) => values.memory_bytes() + nulls(n),
+            LeafColumn::Wide(values, n) => values.memory_bytes() + nulls(n),
+            LeafColumn::Bytes(values) => values.memory_bytes(),
+            LeafColumn::Null => 0,
+        };
+        self.leaves.iter().map(leaf).sum()
+    }
+
     pub(crate) fn ensure(&mut self, room: usize) {
         self.room = room;
         for leaf in &mut self.leaves {

@@ -82,6 +82,12 @@ impl<P: PageData> Pages<P> {
             as u64
     }
 
+    /// Bytes of all pages, those shared with snapshots included.
+    pub(crate) fn bytes(&self) -> u64 {
+        let shared = self.shared.iter().flatten().map(|p| p.data.bytes()).sum::<u64>();
+        self.owned.iter().map(P::bytes).sum::<u64>() + shared
+    }
+
     /// Number of pages.
     pub(crate) fn len(&self) -> usize {
         self.owned.len()
@@ -225,6 +231,11 @@ impl<T: Fixed> Column<T> {
             let rows = (room - self.pages.len() * PAGE_ROWS).min(PAGE_ROWS);
             self.pages.push(vec![self.initial; rows].into_boxed_slice());
         }
+    }
+
+    /// Bytes of its pages.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.pages.bytes()
     }
 
     /// What a new entry starts with.

@@ -45,6 +45,7 @@ impl Slices {
 
     /// The table of the slice that ends at `end`, made if it is not there.
     pub fn slice(&mut self, end: i64) -> Result<&mut KeyedTable> {
+        self.relieve()?;
         use std::collections::btree_map::Entry;
         let slice = match self.slices.entry(end) {
             Entry::Occupied(slot) => slot.into_mut(),
@@ -68,6 +69,23 @@ impl Slices {
     /// The slices whose ends lie in `ends`, in order.
     pub fn range(&self, ends: impl RangeBounds<i64>) -> impl DoubleEndedIterator<Item = (i64, &KeyedTable)> {
         self.slices.range(ends).map(|(end, slice)| (*end, &slice.table))
+    }
+
+    /// The same, to be changed or scanned.
+    pub fn range_mut(
+        &mut self,
+        ends: impl RangeBounds<i64>,
+    ) -> impl DoubleEndedIterator<Item = (i64, &mut KeyedTable)> {
+        self.slices.range_mut(ends).map(|(end, slice)| (*end, &mut slice.table))
+    }
+
+    /// Writes the largest slice to disk if memory is needed.
+    fn relieve(&mut self) -> Result<()> {
+        if self.budget.over_bytes() == 0 || self.budget.spill().is_none() {
+            return Ok(());
+        }
+        let largest = self.slices.values_mut().max_by_key(|slice| slice.table.memory_rows());
+        largest.map_or(Ok(()), |slice| slice.table.relieve())
     }
 
     /// The first slice's end.
@@ -164,11 +182,30 @@ struct FrozenSlices {
     dropped: Vec<i64>,
 }
 
+impl FrozenSlices {
+    fn has_spilled(&self) -> bool {
+        self.tables.iter().any(|(_, rows)| !rows.on_disk.runs.is_empty())
+    }
+}
+
 impl Frozen for FrozenSlices {
+    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
+        if !self.has_spilled() {
+            return Ok(());
+        }
+        let schema = table_schema(&self.spec, true);
+        let mut part = |pieces| each(Encoded { kind: ContainerKind::Slices, schema: schema.clone(), pieces });
+        // A slice that was dropped may have been made again and be on disk: the drop comes first.
+        if !self.dropped.is_empty() {
+            part(vec![dropped(&self.dropped, &schema)?])?;
+        }
+        self.tables.iter().try_for_each(|(end, rows)| rows.encode_runs(*end, &schema, &mut part))
+    }
+
     fn encode(&self) -> Result<Encoded> {
         let schema = table_schema(&self.spec, true);
         let mut pieces = encode(&self.tables, &schema)?;
-        if !self.dropped.is_empty() {
+        if !self.dropped.is_empty() && !self.has_spilled() {
             pieces.insert(0, dropped(&self.dropped, &schema)?);
         }
         Ok(Encoded { kind: ContainerKind::Slices, schema, pieces })
@@ -195,6 +232,13 @@ impl Container for KeyedTable {
 struct FrozenTable([(Option<i64>, FrozenRows); 1]);
 
 impl Frozen for FrozenTable {
+    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
+        let [(_, rows)] = &self.0;
+        let schema = table_schema(&rows.spec, false);
+        let mut part = |pieces| each(Encoded { kind: ContainerKind::KeyedTable, schema: schema.clone(), pieces });
+        rows.encode_runs(None, &schema, &mut part)
+    }
+
     fn encode(&self) -> Result<Encoded> {
         let [(_, rows)] = &self.0;
         let schema = table_schema(&rows.spec, false);

@@ -52,7 +52,9 @@ pub(crate) trait Container: Send {
 
 /// The frozen changes of one container.
 pub(crate) trait Frozen: Send {
-    /// As Arrow batches.
+    /// What must come before [`Frozen::encode`]'s rows and is too much for memory, part by part.
+    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()>;
+    /// The rest, as Arrow batches.
     fn encode(&self) -> Result<Encoded>;
 }
 
@@ -211,8 +213,34 @@ pub struct FrozenState {
 }
 
 impl FrozenState {
-    /// Encodes it into Arrow batches; on any thread, while the operator goes on.
+    /// Encodes it, as one snapshot or, if there is much on disk, as several that belong behind one another in a chain: so many
+    /// are in memory at a time as `each` keeps. On any thread, while the operator goes on.
+    pub fn encode_parts(&self, each: &mut dyn FnMut(OperatorSnapshot) -> Result<()>) -> Result<()> {
+        let mut full = self.full;
+        for (name, frozen) in &self.containers {
+            frozen.encode_spilled(&mut |Encoded { kind, schema, pieces }| {
+                let containers = vec![ContainerSnapshot { name: name.clone(), kind, schema, pieces }];
+                let full = std::mem::take(&mut full);
+                each(OperatorSnapshot { format: FORMAT, full, range: self.range, containers })
+            })?;
+        }
+        each(OperatorSnapshot { full, ..self.encode_rest()? })
+    }
+
+    /// Encodes it into Arrow batches; on any thread, while the operator goes on. Errors: `internal` if some of it is on disk.
     pub fn encode(&self) -> Result<OperatorSnapshot> {
+        let mut all = Vec::new();
+        self.encode_parts(&mut |snapshot| {
+            all.push(snapshot);
+            Ok(())
+        })?;
+        match (all.pop(), all.is_empty()) {
+            (Some(snapshot), true) => Ok(snapshot),
+            _ => Err(Error::internal("state on disk makes more than one snapshot")),
+        }
+    }
+
+    fn encode_rest(&self) -> Result<OperatorSnapshot> {
         let containers = self.containers.iter().map(|(name, frozen)| {
             let Encoded { kind, schema, pieces } = frozen.encode()?;
             Ok(ContainerSnapshot { name: name.clone(), kind, schema, pieces })

@@ -9,6 +9,9 @@
 //! - T2 `base` rows are those the chain of snapshots knows. A base row that is removed is *dead*: its key stays in place until
 //!   the next freeze wrote the tombstone; only then the row is reused. Other removed rows are reused at once.
 //! - T3 `dirty` covers every live row changed since the last freeze: `intern` and `touch` set it, lookups do not.
+//! - T4 where there is a budget with a place on disk, whatever is above it goes there (see `paging.rs`).
+
+mod paging;
 
 use super::bits::RowBits;
 use super::budget::{Budget, Charge};
@@ -17,17 +20,22 @@ use super::frozen::FrozenRows;
 use super::index::{Index, NONE, mix};
 use super::keys::{InputKeys, KeyColumns, decode};
 use super::page::{AHEAD, Column, PAGE_ROWS, room_for};
+use super::spill::encode::OnDisk;
 use super::values::{Stored, TableSpec, Values};
 use crate::error::{Error, Result};
 use arrow::array::ArrayRef;
+use paging::{DiskCursor, Paged};
 use std::sync::Arc;
 
 /// Rows handled at a time, so that the temporaries stay in the first-level cache.
 const BLOCK: usize = 1024;
 
 /// Where a scan of a table stands; the default is its start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cursor(u32);
+#[derive(Default)]
+pub struct Cursor {
+    row: u32,
+    disk: Option<DiskCursor>,
+}
 
 /// A table of entries with a unique key each.
 pub struct KeyedTable {
@@ -48,6 +56,8 @@ pub struct KeyedTable {
     room: usize,
     len: usize,
     created: Vec<u32>,
+    /// What is on disk, once something is.
+    paged: Option<Box<Paged>>,
     charge: Charge,
 }
 
@@ -74,6 +84,7 @@ impl KeyedTable {
             room: 0,
             len: 0,
             created: Vec::new(),
+            paged: None,
             charge: Charge::new(budget, 0),
             budget: budget.clone(),
             spec,
@@ -87,7 +98,7 @@ impl KeyedTable {
         &self.spec
     }
 
-    /// Number of entries.
+    /// Number of entries, in memory and on disk.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -102,6 +113,17 @@ impl KeyedTable {
     /// Returns the number of entries created; [`KeyedTable::created`] has their handles.
     /// Errors: `internal` if the columns do not fit the specification; `user` if the table is full.
     pub fn intern(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<usize> {
+        self.relieve()?;
+        self.intern_rows(keys, hashes, rows)?;
+        if self.paged.is_some() {
+            self.page_in()?;
+        }
+        self.touch(rows);
+        Ok(self.created.len())
+    }
+
+    /// Finds in memory, or creates, the entry of each row.
+    fn intern_rows(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
         let decoded = decode(self.spec.keys(), keys, hashes.len())?;
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
         rows.clear();
@@ -120,8 +142,7 @@ impl KeyedTable {
                 };
             }
         }
-        self.touch(rows);
-        Ok(self.created.len())
+        Ok(())
     }
 
     /// The handles of the entries that the last [`KeyedTable::intern`] created, in order of creation.
@@ -131,7 +152,10 @@ impl KeyedTable {
 
     /// Like [`KeyedTable::intern`], but creates nothing and changes nothing: `rows[i]` is [`KeyedTable::ABSENT`] if row `i`
     /// has no entry. Errors: `internal` if the columns do not fit the specification.
-    pub fn lookup(&self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
+    pub fn lookup(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
+        if self.paged.is_some() {
+            return self.lookup_paged(keys, hashes, rows);
+        }
         let decoded = decode(self.spec.keys(), keys, hashes.len())?;
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
         rows.clear();
@@ -237,7 +261,8 @@ impl KeyedTable {
     }
 
     /// Removes entries; handles of removed entries are ignored.
-    pub fn remove(&mut self, rows: &[u32]) {
+    pub fn remove(&mut self, rows: &[u32]) -> Result<()> {
+        self.bury(rows)?;
         for row in rows.iter().filter(|row| **row != NONE) {
             if !self.live.test(*row) {
                 continue;
@@ -253,22 +278,26 @@ impl KeyedTable {
             }
         }
         self.recharge();
+        Ok(())
     }
 
     /// Puts the handles of the next `limit` entries at most into `rows` (cleared first); false at the end. Entries that are
-    /// created during a scan may be met or not; all others are met once.
-    pub fn scan(&self, cursor: &mut Cursor, limit: usize, rows: &mut Vec<u32>) -> bool {
+    /// created during a scan may be met or not; all others are met once. Errors: what is on disk cannot be read.
+    pub fn scan(&mut self, cursor: &mut Cursor, limit: usize, rows: &mut Vec<u32>) -> Result<bool> {
+        if self.paged.is_some() {
+            return self.scan_paged(cursor, limit, rows);
+        }
         rows.clear();
         while rows.len() < limit {
-            match self.live.next(cursor.0) {
+            match self.live.next(cursor.row) {
                 Some(row) => {
                     rows.push(row);
-                    cursor.0 = row + 1;
+                    cursor.row = row + 1;
                 }
                 None => break,
             }
         }
-        !rows.is_empty()
+        Ok(!rows.is_empty())
     }
 
     /// The keys of the rows, one Arrow column per key field.
@@ -331,6 +360,7 @@ impl KeyedTable {
             keys: self.keys.freeze(&pages),
             values: self.values.iter_mut().map(|column| column.freeze(&pages)).collect(),
             charge: Charge::new(&self.budget, 0),
+            on_disk: self.paged.as_mut().map_or_else(OnDisk::default, |paged| paged.disk.freeze(full)),
             spec: self.spec.clone(),
         };
         let mut row = self.dead.next(0);

@@ -241,6 +241,10 @@ impl Values {
         if let Values::Bytes(column) = self { Ok(column) } else { Err(Error::internal("state column of another type")) }
     }
 
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        each!(self, column => column.memory_bytes())
+    }
+
     pub(crate) fn ensure(&mut self, room: usize) {
         each!(self, column => column.ensure(room));
     }

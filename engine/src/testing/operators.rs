@@ -32,7 +32,7 @@ impl KeyedSum {
     }
 
     fn sums(&self, keys: &[i64]) -> Result<Vec<Option<i64>>> {
-        let table = self.table.as_ref().unwrap().lock();
+        let mut table = self.table.as_ref().unwrap().lock();
         let column: ArrayRef = Arc::new(Int64Array::from(keys.to_vec()));
         let (mut hashes, mut rows) = (vec![], vec![]);
         hash_rows(std::slice::from_ref(&column), keys.len(), &mut hashes)?;
@@ -70,7 +70,7 @@ impl Operator for KeyedSum {
         let mut gone = gone;
         gone.sort_unstable();
         gone.dedup();
-        table.remove(&gone);
+        table.remove(&gone)?;
         Ok(())
     }
 

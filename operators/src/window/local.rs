@@ -179,24 +179,24 @@ impl LocalCore {
             if self.plan.ends_of(slice_end).is_some_and(|(first, _)| first > end) {
                 break;
             }
-            let slice = slot.remove();
-            self.emit_slice(slice_end, &slice, emit)?;
+            let mut slice = slot.remove();
+            self.emit_slice(slice_end, &mut slice, emit)?;
         }
         Ok(())
     }
 
     /// The groups first: a group that has values is there when they come.
-    fn emit_slice(&self, end: i64, slice: &Slice, emit: Emit<'_>) -> Result<()> {
+    fn emit_slice(&self, end: i64, slice: &mut Slice, emit: Emit<'_>) -> Result<()> {
         let (keys, mut handles) = (self.plan.key_fields.len(), Vec::new());
         let mut cursor = Cursor::default();
-        while slice.groups.scan(&mut cursor, BATCH_ROWS, &mut handles) {
+        while slice.groups.scan(&mut cursor, BATCH_ROWS, &mut handles)? {
             let mut columns = slice.groups.keys(&handles)?;
             columns.extend(self.plan.program.partials(&slice.groups, &handles)?);
             emit(self.partial(end, 0, handles.len(), columns)?)?;
         }
-        for (n, table) in slice.values.iter().enumerate() {
+        for (n, table) in slice.values.iter_mut().enumerate() {
             let mut cursor = Cursor::default();
-            while table.scan(&mut cursor, BATCH_ROWS, &mut handles) {
+            while table.scan(&mut cursor, BATCH_ROWS, &mut handles)? {
                 let mut columns = table.keys(&handles)?;
                 let values = columns.split_off(keys);
                 let nothing = keys + self.plan.program.columns().len() + n;

@@ -196,11 +196,11 @@ impl Store {
     }
 
     fn fire_window(&self, end: i64, emit: Emit<'_>) -> Result<()> {
-        let slices = self.slices.lock();
+        let mut slices = self.slices.lock();
         let start = self.plan.windows.start_of(end);
         let first = if self.plan.attached { end } else { start.saturating_add(1) };
-        let mut parts: Vec<(i64, &KeyedTable)> = slices.range(first..=end).collect();
-        if let ([(_, table)], true) = (parts.as_slice(), self.values.is_empty()) {
+        let mut parts: Vec<(i64, &mut KeyedTable)> = slices.range_mut(first..=end).collect();
+        if let ([(_, table)], true) = (parts.as_mut_slice(), self.values.is_empty()) {
             return self.emit_window(table, start, end, emit);
         }
         // The largest slice first: the merged table then grows once.
@@ -209,7 +209,7 @@ impl Store {
         let (mut rows, mut handles, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
         for (_, table) in parts {
             let mut cursor = Cursor::default();
-            while table.scan(&mut cursor, BATCH_ROWS, &mut rows) {
+            while table.scan(&mut cursor, BATCH_ROWS, &mut rows)? {
                 let keys = table.keys(&rows)?;
                 hash_rows(&keys, rows.len(), &mut hashes)?;
                 merged.intern(&keys, &hashes, &mut handles)?;
@@ -219,7 +219,7 @@ impl Store {
         for (distinct, values) in self.plan.distincts.iter().zip(&self.values) {
             self.add_distinct(distinct, values, first, end, &mut merged)?;
         }
-        self.emit_window(&merged, start, end, emit)
+        self.emit_window(&mut merged, start, end, emit)
     }
 
     /// Folds each value that some slice of the window has, once per group.
@@ -231,12 +231,12 @@ impl Store {
         end: i64,
         merged: &mut KeyedTable,
     ) -> Result<()> {
-        let slices = values.lock();
+        let mut slices = values.lock();
         let mut all = KeyedTable::new(distinct.table().clone(), &self.budget)?;
         let (mut rows, mut handles, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
-        for (_, table) in slices.range(first..=end) {
+        for (_, table) in slices.range_mut(first..=end) {
             let mut cursor = Cursor::default();
-            while table.scan(&mut cursor, BATCH_ROWS, &mut rows) {
+            while table.scan(&mut cursor, BATCH_ROWS, &mut rows)? {
                 let columns = table.keys(&rows)?;
                 hash_rows(&columns, rows.len(), &mut hashes)?;
                 all.intern(&columns, &hashes, &mut handles)?;
@@ -252,9 +252,9 @@ impl Store {
     }
 
     /// Emits the groups of a window that have rows and have not fired yet.
-    fn emit_window(&self, table: &KeyedTable, start: i64, end: i64, emit: Emit<'_>) -> Result<()> {
+    fn emit_window(&self, table: &mut KeyedTable, start: i64, end: i64, emit: Emit<'_>) -> Result<()> {
         let (mut cursor, mut rows) = (Cursor::default(), Vec::new());
-        while table.scan(&mut cursor, BATCH_ROWS, &mut rows) {
+        while table.scan(&mut cursor, BATCH_ROWS, &mut rows)? {
             let counts = table.column::<i64>(0)?;
             rows.retain(|row| counts[*row] != 0);
             if end <= self.highest {
