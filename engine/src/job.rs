@@ -11,7 +11,7 @@ use crate::message::{Last, Message};
 use crate::metrics::{Registry, Totals};
 use crate::plan::Plan;
 use crate::sink::JobInfo;
-use crate::state::Budget;
+use crate::state::{Budget, SpillArea};
 use crate::wiring::{Start, Wired, wire};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::sync::Arc;
@@ -52,8 +52,10 @@ pub struct JobOptions {
     pub every_epoch_is_a_checkpoint: bool,
     /// Epochs even if no operator emits updates (tests).
     pub force_epochs: bool,
-    /// Bytes of state that are allowed before it is reported as too much.
+    /// Bytes of state in memory.
     pub state_bytes: u64,
+    /// Where state above that goes; `None` = it stays in memory.
+    pub spill: Option<Arc<SpillArea>>,
     /// The clocks.
     pub clock: Clock,
 }
@@ -78,6 +80,7 @@ impl Default for JobOptions {
             every_epoch_is_a_checkpoint: false,
             force_epochs: false,
             state_bytes: u64::MAX,
+            spill: None,
             clock: Clock::system(),
         }
     }
@@ -149,7 +152,10 @@ impl Job {
         writer: Option<Writer>,
     ) -> Result<JobHandle> {
         let plan = Plan::new(graph, options.parallelism)?;
-        let budget = Budget::new("job", options.state_bytes);
+        let budget = match &options.spill {
+            Some(area) => Budget::spilling("job", options.state_bytes, area),
+            None => Budget::new("job", options.state_bytes),
+        };
         let (events_tx, events) = crate::inbox::mailbox();
         let first_epoch = options.first_epoch(from, writer.as_ref());
         let job = writer.as_ref().map(|w| JobInfo::durable(w, events_tx.clone())).unwrap_or_default();

@@ -2,6 +2,7 @@
 //! once per batch or wait; a [`Note`] takes a lock and changes rarely. Read by anybody.
 
 use crate::checkpoint::CheckpointId;
+use crate::state::SpillArea;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -225,6 +226,8 @@ pub struct Registry {
     pub tasks: Vec<TaskEntry>,
     /// Durable checkpoints.
     pub checkpoints: Arc<CheckpointMetrics>,
+    /// State that is not in memory.
+    pub spill: Option<Arc<SpillArea>>,
 }
 
 /// Sums over a job at one moment.
@@ -240,8 +243,12 @@ pub struct Totals {
     pub late_rows: u64,
     /// Undecodable records of all sources.
     pub bad_records: u64,
-    /// Bytes of state.
+    /// Bytes of state in memory.
     pub state_bytes: u64,
+    /// Bytes of state on local disk.
+    pub state_disk_bytes: u64,
+    /// Bytes of state that were ever written there.
+    pub spilled_bytes: u64,
     /// The lowest watermark of all tasks that have one, in milliseconds.
     pub watermark_ms: Option<i64>,
     /// Records behind, over all sources that know it.
@@ -279,6 +286,9 @@ impl Registry {
         t.watermark_ms = known.min();
         t.aligning_ms = self.tasks.iter().map(|t| t.metrics.aligning_ns.get()).sum::<u64>() / 1_000_000;
         t.checkpoint = self.checkpoints.last();
+        if let Some(area) = &self.spill {
+            (t.state_disk_bytes, t.spilled_bytes) = (area.bytes(), area.written_bytes());
+        }
         t.failed_checkpoints = self.checkpoints.failed.get();
         t
     }

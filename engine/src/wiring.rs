@@ -80,7 +80,15 @@ pub(crate) fn wire(
         plan.tasks.iter().map(|t| (0..t.parallelism).map(|_| mailbox()).collect()).collect();
     let inboxes = mailboxes.iter().map(|t| t.iter().map(|(tx, _)| tx.clone()).collect()).collect();
     let ends = connect(plan, options, &mailboxes);
-    let mut wiring = Wiring { graph, plan, options, start, budget, reports, registry: Registry::default() };
+    let mut wiring = Wiring {
+        graph,
+        plan,
+        options,
+        start,
+        budget,
+        reports,
+        registry: Registry { spill: options.spill.clone(), ..Registry::default() },
+    };
     let (mut tasks, mut sources, mut roots) = (vec![], vec![], vec![]);
     for (t, (mailboxes, ends)) in mailboxes.into_iter().zip(ends).enumerate() {
         let root = wiring.root(t)?;

@@ -8,7 +8,7 @@ use arrow::compute::concat;
 use arrow::datatypes::*;
 use std::sync::Arc;
 use thalweg_engine::key::{KeyGroupRange, hash_rows};
-use thalweg_engine::state::{Budget, KeyedTable, StateStore, TableSpec, ValueColumn};
+use thalweg_engine::state::{Budget, KeyedTable, Link, StateStore, TableSpec, ValueColumn};
 
 fn structs() -> ArrayRef {
     let a: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), Some(1), None, Some(1), Some(9)]));
@@ -114,7 +114,7 @@ fn every_key_type_is_told_apart_gathered_and_restored() {
         }
         // A second time all are found; sliced arrays have the same keys.
         assert_eq!(intern(&mut table.lock(), &[keys.slice(1, keys.len() - 1)]), rows[1..], "{name}");
-        let chain = vec![Arc::new(store.freeze().encode().unwrap())];
+        let chain = vec![Link::from(store.freeze().encode().unwrap())];
         let mut restored = StateStore::restore("op", KeyGroupRange::ALL, &budget, &[chain]).unwrap();
         let table = restored.keyed_table("t", spec).unwrap();
         assert_eq!(table.lock().len(), distinct, "{name}: restored");
@@ -145,7 +145,7 @@ fn no_key_column_is_one_entry() {
     assert_eq!((table.lock().len(), rows.len()), (1, 3000));
     table.lock().intern(&[], &[], &mut rows).unwrap();
     assert!(rows.is_empty());
-    let chain = vec![Arc::new(store.freeze().encode().unwrap())];
+    let chain = vec![Link::from(store.freeze().encode().unwrap())];
     let mut restored = StateStore::restore("op", KeyGroupRange::ALL, &budget, &[chain]).unwrap();
     let table = restored.keyed_table("t", spec).unwrap();
     assert_eq!(table.lock().values(0, &[0]).unwrap().as_primitive::<Int64Type>().value(0), 3000);

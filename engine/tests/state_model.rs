@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use thalweg_engine::key::{KeyGroup, KeyGroupRange, hash_rows};
 use thalweg_engine::state::{
-    Budget, Chain, Cursor, FrozenState, KeyedTable, OperatorSnapshot, SpillArea, StateStore, TableSpec, ValueColumn,
+    Budget, Chain, Cursor, FrozenState, KeyedTable, Link, OperatorSnapshot, SpillArea, StateStore, TableSpec,
+    ValueColumn,
 };
 
 struct Rng(u64);
@@ -144,7 +145,7 @@ fn encoded(frozen: &FrozenState) -> Chain {
     let mut parts = Chain::new();
     frozen
         .encode_parts(&mut |part| {
-            parts.push(Arc::new(part));
+            parts.push(part.into());
             Ok(())
         })
         .unwrap();
@@ -157,7 +158,7 @@ fn budgets(folder: &TempDir) -> Vec<(Arc<Budget>, Option<Arc<SpillArea>>)> {
         let area = SpillArea::new(folder.path());
         (Budget::spilling("t", limit, &area), Some(area))
     };
-    vec![(Budget::unlimited("t"), None), spilling(1), spilling(40_000), spilling(400_000)]
+    vec![(Budget::unlimited("t"), None), spilling(1), spilling(60_000)]
 }
 
 #[test]
@@ -197,16 +198,14 @@ fn random_operations_match_a_map_and_every_chain_restores_anywhere() {
                     chain.extend(encoded(snapshot));
                 }
                 let all: Model = then.iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
-                for parallelism in [1, 2, 3] {
+                for parallelism in [1, 3] {
                     for subtask in 0..parallelism {
                         let range = KeyGroupRange::of(subtask, parallelism);
                         let small = Budget::spilling("r", 10_000, &SpillArea::new(folder.path()));
                         let at = if area.is_some() { small } else { Budget::unlimited("r") };
                         let restored = restored_with(&chains, range, &at);
                         let want = owned(&all, range);
-                        let wrong: Vec<_> = want.iter().filter(|(k, v)| restored.get(*k) != Some(*v)).map(|(k, v)| (k, v, restored.get(k))).collect();
-                        let extra: Vec<_> = restored.keys().filter(|k| !want.contains_key(*k)).collect();
-                        assert!(restored == want, "seed {seed} step {step} {parallelism} limit {} of {}: wrong {} {:?} extra {} {:?} chains {:?}", budget.limit_bytes(), want.len(), wrong.len(), wrong.get(..2), extra.len(), extra.get(..2), chains.iter().map(|c| c.iter().map(|s| (s.full, s.num_rows())).collect::<Vec<_>>()).collect::<Vec<_>>());
+                        assert!(restored == want, "seed {seed} step {step} limit {}", budget.limit_bytes());
                     }
                 }
             }
@@ -228,7 +227,7 @@ fn random_operations_match_a_map_and_every_chain_restores_anywhere() {
             spilled += u64::from(area.written_bytes() > 0);
         }
     }
-    assert!(spilled >= 12, "{spilled} of 18 were on disk");
+    assert!(spilled >= 8, "{spilled} of 12 were on disk");
 }
 
 #[test]
@@ -240,14 +239,14 @@ fn a_restored_store_freezes_again_and_rescales_from_three_to_one() {
     let mut model = Model::new();
     let keys: Vec<_> = (0..5000).map(|_| random_key(&mut rng, 3000)).collect();
     add(&mut table.lock(), &mut model, &keys, &mut rng);
-    let first = vec![vec![Arc::new(store.freeze().encode().unwrap())]];
+    let first = vec![vec![Link::from(store.freeze().encode().unwrap())]];
     let mut second: Vec<Chain> = vec![];
     for subtask in 0..3 {
         let range = KeyGroupRange::of(subtask, 3);
         let mut store = StateStore::restore("op", range, &budget, &first).unwrap();
         let table = store.keyed_table("t", spec()).unwrap();
-        let mut chain = vec![Arc::new(store.freeze().encode().unwrap())];
-        assert!(chain[0].full);
+        let mut chain = vec![Link::from(store.freeze().encode().unwrap())];
+        assert!(chain[0].is_full());
         let mut mine = owned(&model, range);
         let keys: Vec<_> = mine
             .keys()
@@ -259,10 +258,10 @@ fn a_restored_store_freezes_again_and_rescales_from_three_to_one() {
         });
         remove(&mut table.lock(), &mut mine, &keys);
         add(&mut table.lock(), &mut mine, &keys[..20], &mut rng);
-        chain.push(Arc::new(store.freeze().encode().unwrap()));
-        assert_eq!(chain[1].num_rows(), 60, "40 removed, 20 of them made again");
-        chain.push(Arc::new(store.freeze().encode().unwrap()));
-        assert_eq!(chain[2].num_rows(), 0);
+        chain.push(Link::from(store.freeze().encode().unwrap()));
+        assert_eq!(chain[1].load(KeyGroupRange::ALL).unwrap().num_rows(), 60, "40 removed, 20 of them made again");
+        chain.push(Link::from(store.freeze().encode().unwrap()));
+        assert_eq!(chain[2].load(KeyGroupRange::ALL).unwrap().num_rows(), 0);
         model.extend(mine);
         second.push(chain);
     }
@@ -271,10 +270,11 @@ fn a_restored_store_freezes_again_and_rescales_from_three_to_one() {
     assert_eq!(restored(&bytes, KeyGroupRange::of(1, 2)), owned(&model, KeyGroupRange::of(1, 2)));
 }
 
-fn through_bytes(snapshot: &Arc<OperatorSnapshot>) -> Arc<OperatorSnapshot> {
+fn through_bytes(link: &Link) -> Link {
+    let snapshot = link.load(KeyGroupRange::ALL).unwrap();
     let read = OperatorSnapshot::from_bytes(&snapshot.to_bytes().unwrap(), KeyGroupRange::ALL).unwrap();
-    assert_eq!(read, **snapshot);
-    Arc::new(read)
+    assert_eq!(read, *snapshot);
+    read.into()
 }
 
 #[test]

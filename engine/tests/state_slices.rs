@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_engine::key::{KeyGroup, KeyGroupRange, hash_rows};
 use thalweg_engine::state::{
-    Budget, Chain, Cursor, FrozenState, OperatorSnapshot, Slices, SpillArea, State, StateStore, TableSpec, ValueColumn,
+    Budget, Chain, Cursor, FrozenState, Link, OperatorSnapshot, Slices, SpillArea, State, StateStore, TableSpec,
+    ValueColumn,
 };
 
 fn field(name: &str, data_type: DataType) -> FieldRef {
@@ -67,11 +68,15 @@ fn encoded(frozen: &FrozenState) -> Chain {
     let mut parts = Chain::new();
     frozen
         .encode_parts(&mut |part| {
-            parts.push(Arc::new(part));
+            parts.push(part.into());
             Ok(())
         })
         .unwrap();
     parts
+}
+
+fn rows(link: &Link) -> usize {
+    link.load(KeyGroupRange::ALL).unwrap().num_rows()
 }
 
 fn group(key: i64) -> KeyGroup {
@@ -171,12 +176,12 @@ fn cells_move_with_their_group_and_lists_are_united() {
         cells.lock().set_range(range, "fired", &[subtask]);
         cells.lock().set(KeyGroup(range.start as u8), "gone", "x");
         cells.lock().set_list("splits", vec![vec![subtask], vec![9, subtask]]);
-        let mut chain = vec![Arc::new(store.freeze().encode().unwrap())];
+        let mut chain = vec![Link::from(store.freeze().encode().unwrap())];
         cells.lock().set(KeyGroup(range.start as u8), "fired", [7]);
         assert!(cells.lock().remove(KeyGroup(range.start as u8), "gone"));
         cells.lock().set_list("splits", vec![vec![subtask + 100]]);
-        chain.push(Arc::new(store.freeze().encode().unwrap()));
-        assert_eq!(chain[1].num_rows(), 4, "two cells, the list's head and its item");
+        chain.push(Link::from(store.freeze().encode().unwrap()));
+        assert_eq!(rows(&chain[1]), 4, "two cells, the list's head and its item");
         chains.push(chain);
     }
     for subtask in 0..3 {
@@ -211,7 +216,7 @@ fn bytes_round_trip_and_a_range_reads_its_part() {
     let pieces = |s: &OperatorSnapshot| s.container("w").unwrap().pieces.len();
     assert_eq!((pieces(&snapshot), pieces(&part)), (3, 1));
     let range = KeyGroupRange::of(0, 4);
-    assert_eq!(restored(&[vec![Arc::new(part)]], range), restored(&[vec![Arc::new(snapshot)]], range));
+    assert_eq!(restored(&[vec![part.into()]], range), restored(&[vec![snapshot.into()]], range));
 }
 
 #[test]
@@ -237,7 +242,7 @@ fn broken_bytes_are_errors() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let budget = Budget::unlimited("t");
-    let snapshot = Arc::new(snapshot());
+    let snapshot = Link::from(snapshot());
     let restore = |chains: &[Chain]| StateStore::restore("op", KeyGroupRange::ALL, &budget, chains);
     let text = |r: thalweg_engine::Result<()>| r.unwrap_err().message().to_owned();
     let mut store = restore(&[vec![snapshot.clone()]]).unwrap();
@@ -251,7 +256,8 @@ fn what_does_not_fit_is_refused() {
     let twice = restore(&[vec![snapshot.clone()], vec![snapshot.clone()]]).map(drop);
     assert_eq!(text(twice), "restore `op`: key group 0 is in 2 snapshots, must be in one");
     assert_eq!(text(restore(&[]).map(drop)), "restore `op`: key group 0 is in 0 snapshots, must be in one");
-    let delta = Arc::new(OperatorSnapshot { full: false, ..(*snapshot).clone() });
+    let whole = snapshot.load(KeyGroupRange::ALL).unwrap();
+    let delta = OperatorSnapshot { full: false, ..(*whole).clone() }.into();
     assert_eq!(text(restore(&[vec![delta]]).map(drop)), "a chain of snapshots without a full one");
     let list = DataType::List(field("item", DataType::Int64));
     let spec = TableSpec::new([field("tags", list)], []);

@@ -48,7 +48,10 @@ impl Progress {
         if let Some(lag) = t.lag {
             parts.push(format!("lag {} records", count(lag as f64)));
         }
-        parts.push(format!("state {}", bytes(t.state_bytes)));
+        parts.push(match t.state_disk_bytes {
+            0 => format!("state {}", bytes(t.state_bytes)),
+            disk => format!("state {} + {} on disk", bytes(t.state_bytes), bytes(disk)),
+        });
         parts.extend(t.checkpoint.map(|c| checkpoint(&c, wall_ms)));
         parts.extend(losses(t));
         parts.join(" | ")

@@ -16,10 +16,12 @@ mod value;
 
 pub use resolve::{Origin, Resolver, SettingError};
 
+use std::path::PathBuf;
 use std::time::Duration;
 use thalweg_engine::job::JobOptions;
 use thalweg_engine::restart::Backoff;
 use thalweg_engine::s3::S3Options;
+use thalweg_engine::state::SpillArea;
 use value::Kind;
 
 /// The documented defaults, as the program was built with them.
@@ -60,6 +62,10 @@ pub struct Settings {
     pub checkpoint_tolerated_failures: u32,
     /// How buckets are reached.
     pub s3: S3Options,
+    /// Memory for state; `None` = no limit.
+    pub state_memory: Option<u64>,
+    /// A folder for state above that.
+    pub state_spill_dir: PathBuf,
     /// How often in a row a failed job starts again without completing a checkpoint.
     pub restart_attempts: u32,
     /// How long it waits before the first of them.
@@ -143,6 +149,8 @@ pub(crate) const SPECS: &[Spec] = &[
     Spec { name: "s3.session-token", kind: Kind::Secret { set: |s, v| s.s3.session_token = v } },
     Spec { name: "s3.path-style-access", kind: Kind::Switch { set: |s, v| s.s3.path_style = v } },
     Spec { name: "s3.allow-http", kind: Kind::Switch { set: |s, v| s.s3.allow_http = v } },
+    Spec { name: "state.memory", kind: Kind::Memory { min: 16 * MIB, max: 64 << 40, set: |s, v| s.state_memory = v } },
+    Spec { name: "state.spill-dir", kind: Kind::Folder { set: |s, v| s.state_spill_dir = v } },
     Spec {
         name: "restart.attempts",
         kind: Kind::Count { min: 0, max: 1_000_000, set: |s, v| s.restart_attempts = v as u32 },
@@ -178,6 +186,8 @@ impl Settings {
             checkpoint_interval: self.checkpoint_interval,
             checkpoint_timeout: self.checkpoint_timeout,
             tolerated_failures: self.checkpoint_tolerated_failures,
+            state_bytes: self.state_memory.unwrap_or(u64::MAX),
+            spill: self.state_memory.map(|_| SpillArea::new(&self.state_spill_dir)),
             ..JobOptions::default()
         }
     }
@@ -207,6 +217,8 @@ impl Settings {
             checkpoint_timeout: Duration::ZERO,
             checkpoint_tolerated_failures: 0,
             s3: S3Options::default(),
+            state_memory: None,
+            state_spill_dir: PathBuf::new(),
             restart_attempts: 0,
             restart_delay: Duration::ZERO,
             restart_max_delay: Duration::ZERO,

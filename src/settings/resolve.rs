@@ -117,7 +117,8 @@ impl Resolver {
 
     /// Takes one setting.
     pub fn put(&mut self, name: &str, value: &str, origin: Origin) -> Result<(), SettingError> {
-        match SPECS.iter().position(|s| s.name == name) {
+        let written = name.replace('_', "-");
+        match SPECS.iter().position(|s| s.name == written) {
             Some(spec) => self.apply(spec, value, origin),
             None => {
                 let near = closest(name, SPECS.iter().map(|s| s.name));

@@ -1,6 +1,7 @@
 //! The values of settings: text to numbers, sizes, times and switches, within their ranges. Called by the resolver.
 
 use super::Settings;
+use std::path::PathBuf;
 use std::time::Duration;
 use thalweg_engine::checkpoint::objects::Objects;
 use thalweg_engine::s3::{self, S3Options};
@@ -24,12 +25,16 @@ pub(crate) enum Kind {
     TextOrAuto { set: fn(&mut Settings, Option<String>) },
     /// The same, and nobody may see it.
     Secret { set: fn(&mut Settings, Option<String>) },
+    /// A size with a unit, `auto` for half of the memory that there is, or `off`.
+    Memory { min: u64, max: u64, set: fn(&mut Settings, Option<u64>) },
+    /// A path on local disk, or `auto` for the folder of temporary files.
+    Folder { set: fn(&mut Settings, PathBuf) },
     /// `true` or `false`.
     Switch { set: fn(&mut Settings, bool) },
 }
 
 /// Unit names and their size in bytes. Powers of ten are left out on purpose: `MB` means two things.
-const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+const SIZES: [(&str, u64); 5] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 /// Unit names and their length in milliseconds.
 const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -68,6 +73,21 @@ impl Kind {
                 let known = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
                 known.then(|| set(settings, (text != "auto").then(|| text.to_owned())))
             }
+            Kind::Memory { set, .. } if off => {
+                set(settings, None);
+                Some(())
+            }
+            Kind::Memory { min, max, set } if text == "auto" => {
+                set(settings, Some((memory() / 2).clamp(min, max)));
+                Some(())
+            }
+            Kind::Memory { min, max, set } => {
+                with_unit(text, &SIZES).filter(|v| (min..=max).contains(v)).map(|v| set(settings, Some(v)))
+            }
+            Kind::Folder { set } => {
+                let path = if text == "auto" { std::env::temp_dir() } else { PathBuf::from(text) };
+                (!text.is_empty() && !text.contains("://")).then(|| set(settings, path))
+            }
             Kind::Switch { set } => text.parse().ok().map(|v| set(settings, v)),
         };
         value.ok_or_else(|| self.expected())
@@ -89,6 +109,14 @@ impl Kind {
             }
             Kind::PathOrOff { .. } => "a path, file:///PATH or s3://BUCKET/FOLDER, or `off`".into(),
             Kind::TextOrAuto { .. } | Kind::Secret { .. } => "a text without blanks, or `auto`".into(),
+            Kind::Memory { min, max, .. } => {
+                format!(
+                    "a size from {} to {}, such as `4 GiB`, `auto` or `off`",
+                    shown(min, &SIZES),
+                    shown(max, &SIZES)
+                )
+            }
+            Kind::Folder { .. } => "a path on local disk, or `auto`".into(),
             Kind::Switch { .. } => "`true` or `false`".into(),
         }
     }
@@ -97,6 +125,16 @@ impl Kind {
 fn cores(max: u32) -> u32 {
     let found = std::thread::available_parallelism().map_or(1, |n| n.get());
     u32::try_from(found).unwrap_or(max).min(max)
+}
+
+/// Bytes of memory that the process may use, as far as the system says.
+fn memory() -> u64 {
+    const UNKNOWN: u64 = 8 << 30;
+    let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let limit = file("/sys/fs/cgroup/memory.max").trim().parse().unwrap_or(u64::MAX);
+    let total = file("/proc/meminfo");
+    let total = total.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok());
+    total.map_or(UNKNOWN, |kib: u64| kib * 1024).min(limit)
 }
 
 fn count(text: &str, min: u64, max: u64) -> Option<u64> {

@@ -14,3 +14,4 @@ mod planning;
 mod refusals;
 mod run;
 mod signals;
+mod spill;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
 use crate::s3::S3Options;
 use crate::sink::Prepared;
-use crate::state::{Chain, OperatorSnapshot};
+use crate::state::{Chain, InStorage, Link, OperatorSnapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +38,22 @@ pub struct Complete {
     pub manifest: FileRef,
     /// Taken because the job was stopped on request.
     pub savepoint: bool,
+}
+
+/// Chains of so many bytes are in memory during a restore; larger ones are read when they are needed, file by file.
+const SMALL_BYTES: u64 = 32 << 20;
+
+/// One file of a chain.
+#[derive(Debug)]
+struct StoredSnapshot {
+    objects: Arc<Objects>,
+    file: FileRef,
+}
+
+impl InStorage for StoredSnapshot {
+    fn load(&self, range: KeyGroupRange) -> Result<OperatorSnapshot> {
+        OperatorSnapshot::from_bytes(&self.file.check(self.objects.get(&self.file.path)?)?, range)
+    }
 }
 
 /// A checkpoint directory, to be read.
@@ -116,7 +132,7 @@ impl Archive {
         Ok(manifest)
     }
 
-    /// A checkpoint with its state. Errors: `external` if anything is missing or damaged.
+    /// A checkpoint with its state, which stays in storage if it is large. Errors: `external` if anything is missing or damaged.
     pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
         let mut checkpoint = manifest.checkpoint();
         for (id, subtasks) in &manifest.operators {
@@ -140,12 +156,18 @@ impl Archive {
         Ok(Prepared { bytes, rows: rows.collect::<Result<_>>()? })
     }
 
+    /// Small snapshots are read; of the others it is only seen to that they are whole.
     fn chain(&self, subtask: &SubtaskFiles) -> Result<Chain> {
-        let snapshot = |file: &FileRef| {
+        let is_small = subtask.files.iter().map(|f| f.bytes).sum::<u64>() <= SMALL_BYTES;
+        let link = |(i, file): (usize, &FileRef)| {
             let bytes = file.check(self.objects.get(&file.path)?)?;
-            Ok(Arc::new(OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?))
+            if is_small {
+                return Ok(OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?.into());
+            }
+            let stored = Arc::new(StoredSnapshot { objects: self.objects.clone(), file: file.clone() });
+            Ok(Link::stored(i == 0, subtask.groups, stored))
         };
-        subtask.files.iter().map(snapshot).collect()
+        subtask.files.iter().enumerate().map(link).collect()
     }
 }
 

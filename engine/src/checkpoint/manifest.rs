@@ -16,6 +16,7 @@
 use super::{Checkpoint, SourceCheckpoint};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::key::KeyGroupRange;
 use crate::time::EventTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -136,7 +137,9 @@ pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
 /// The snapshots of one subtask, the full one first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtaskFiles {
-    /// A full snapshot, then what changed.
+    /// The key groups that it had.
+    pub groups: KeyGroupRange,
+    /// A full snapshot, then what changed; each may be in several files.
     pub files: Vec<FileRef>,
 }
 

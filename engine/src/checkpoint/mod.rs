@@ -34,7 +34,6 @@ use crate::state::{Chain, FrozenState};
 use crate::time::EventTime;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A source in a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -77,7 +76,7 @@ impl Chains {
             if snapshot.full {
                 chain.clear();
             }
-            chain.push(Arc::new(snapshot));
+            chain.push(snapshot.into());
             Ok(())
         })
     }

@@ -19,6 +19,7 @@ use super::objects::Created;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::key::KeyGroupRange;
 use crate::state::FrozenState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,12 +42,12 @@ pub struct Snapshot {
     pub frozen: FrozenState,
 }
 
-/// Encoded, and not yet in storage.
-struct Pending {
-    operator: String,
-    subtask: u32,
+/// A part of a subtask's state in storage.
+struct ChainFile {
+    /// Of the snapshot that the chain begins with.
     full: bool,
-    bytes: Vec<u8>,
+    groups: KeyGroupRange,
+    file: FileRef,
 }
 
 /// What a checkpoint took.
@@ -83,8 +84,9 @@ pub struct Writer {
     runs: BTreeMap<u32, String>,
     next_sequence: u64,
     retain: usize,
-    chains: BTreeMap<(String, u32), Vec<(bool, FileRef)>>,
-    pending: Vec<Pending>,
+    chains: BTreeMap<(String, u32), Vec<ChainFile>>,
+    /// Frozen, and not yet in storage.
+    pending: Vec<Snapshot>,
     /// Rows of sinks in storage, by checkpoint, sink, subtask and chunk.
     rows: BTreeMap<(u64, String, usize, usize), FileRef>,
     /// Complete checkpoints, oldest first.
@@ -196,35 +198,31 @@ impl Writer {
     /// failed, and the job can go on.
     pub fn save(&mut self, checkpoint: &Checkpoint, snapshots: Vec<Snapshot>, savepoint: bool) -> Result<Saved> {
         let id = CheckpointId::of_epoch(checkpoint.epoch);
-        for Snapshot { operator, subtask, frozen } in snapshots {
-            let snapshot = frozen.encode()?;
-            if snapshot.containers.is_empty() || !snapshot.full && snapshot.num_rows() == 0 {
-                continue;
+        for snapshot in snapshots {
+            if snapshot.frozen.is_full() {
+                self.pending.retain(|p| (&p.operator, p.subtask) != (&snapshot.operator, snapshot.subtask));
             }
-            let (full, bytes) = (snapshot.full, snapshot.to_bytes()?);
-            if full {
-                self.pending.retain(|p| (&p.operator, p.subtask) != (&operator, subtask));
-            }
-            self.pending.push(Pending { operator, subtask, full, bytes });
+            self.pending.push(snapshot);
         }
         let mut written_bytes = 0;
         while let Some(next) = self.pending.first() {
-            let file = FileRef::new(format!("snapshots/{id}/{}", self.files), &next.bytes);
-            failpoint::step("snapshot.put", || self.archive.objects().put(&file.path, &next.bytes))?;
-            self.files += 1;
-            written_bytes += file.bytes;
-            let Pending { operator, subtask, full, .. } = self.pending.remove(0);
+            let files = save_parts(&self.archive, id, &mut self.files, &next.frozen)?;
+            written_bytes += files.iter().map(|f| f.file.bytes).sum::<u64>();
+            let Snapshot { operator, subtask, frozen } = self.pending.remove(0);
             let chain = self.chains.entry((operator, subtask)).or_default();
-            if full {
+            if frozen.is_full() {
                 chain.clear();
             }
-            chain.push((full, file));
+            chain.extend(files);
         }
+        self.chains.retain(|_, chain| !chain.is_empty());
         let mut manifest = Manifest::new(&self.job, checkpoint, self.clock.wall_ms(), savepoint);
         written_bytes += self.save_prepared(checkpoint, &mut manifest)?;
         for ((operator, _), chain) in &self.chains {
-            let files = chain.iter().map(|(_, file)| file.clone()).collect();
-            manifest.operators.entry(operator.clone()).or_default().push(SubtaskFiles { files });
+            let Some(first) = chain.first() else { continue };
+            let files = chain.iter().map(|f| f.file.clone()).collect();
+            let subtask = SubtaskFiles { groups: first.groups, files };
+            manifest.operators.entry(operator.clone()).or_default().push(subtask);
         }
         let bytes = manifest.to_bytes()?;
         let file = FileRef::new(format!("manifests/{id}"), &bytes);
@@ -269,9 +267,10 @@ impl Writer {
 
     /// The subtasks whose chain should begin anew with the next snapshot.
     pub fn long_chains(&self) -> impl Iterator<Item = (&str, u32)> {
-        let long = |chain: &[(bool, FileRef)]| {
-            let bytes = |wanted: bool| chain.iter().filter(|(f, _)| *f == wanted).map(|(_, f)| f.bytes).sum::<u64>();
-            chain.len() > CHAIN_FILES || bytes(false) > CHANGES_PER_FULL * bytes(true)
+        let long = |chain: &[ChainFile]| {
+            let bytes = |full| chain.iter().filter(|f| f.full == full).map(|f| f.file.bytes).sum::<u64>();
+            let changes = chain.iter().filter(|f| !f.full).count();
+            changes > CHAIN_FILES || bytes(false) > CHANGES_PER_FULL * bytes(true)
         };
         self.chains.iter().filter(move |(_, chain)| long(chain)).map(|((id, subtask), _)| (id.as_str(), *subtask))
     }
@@ -332,6 +331,23 @@ impl Writer {
             Err(e.context(text))
         })
     }
+}
+
+/// Stores what a subtask's state froze to, one part in memory at a time.
+fn save_parts(archive: &Archive, id: CheckpointId, number: &mut u64, frozen: &FrozenState) -> Result<Vec<ChainFile>> {
+    let mut files = vec![];
+    frozen.encode_parts(&mut |part| {
+        if part.containers.is_empty() || !part.full && part.num_rows() == 0 {
+            return Ok(());
+        }
+        let bytes = part.to_bytes()?;
+        let file = FileRef::new(format!("snapshots/{id}/{number}"), &bytes);
+        failpoint::step("snapshot.put", || archive.objects().put(&file.path, &bytes))?;
+        *number += 1;
+        files.push(ChainFile { full: frozen.is_full(), groups: part.range, file });
+        Ok(())
+    })?;
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! - C1 a list is written whole whenever it changed, so a chain's last version of it is the whole of it.
 
 use super::budget::{Budget, Charge};
-use super::snapshot::{ContainerKind, ContainerSnapshot, Piece, check_schema, column, kind, snapshot_schema};
+use super::snapshot::{ContainerKind, Parts, Piece, check_schema, column, kind, snapshot_schema};
 use super::store::{Container, Encoded, Frozen};
 use crate::error::{Error, Result};
 use crate::key::{KeyGroup, KeyGroupRange};
@@ -160,15 +160,13 @@ impl Container for Cells {
         Box::new(FrozenCells { grouped, listed, _charge: charge })
     }
 
-    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
+    fn restore(&mut self, chains: &[Parts<'_>], range: KeyGroupRange) -> Result<()> {
         for chain in chains {
             let mut lists: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
-            for snapshot in chain {
-                check_schema(name, &snapshot.schema, &schema())?;
-                for rows in snapshot.read(range) {
-                    self.restore_rows(&rows?, &mut lists)?;
-                }
-            }
+            chain.each(range, |_, snapshot| {
+                check_schema(chain.name, &snapshot.schema, &schema())?;
+                snapshot.read(range).try_for_each(|rows| self.restore_rows(&rows?, &mut lists))
+            })?;
             for (name, items) in lists {
                 let all = [self.list(&name).to_vec(), items].concat();
                 self.set_list(&name, all);

@@ -82,7 +82,7 @@ pub use bytes::BytesColumn;
 pub use cells::Cells;
 pub use page::{Column, Fixed};
 pub use slices::Slices;
-pub use snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, OperatorSnapshot, Piece};
+pub use snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, InStorage, Link, OperatorSnapshot, Piece};
 pub use spill::SpillArea;
 pub use store::{FrozenState, State, StateStore};
 pub use table::{Cursor, KeyedTable};

@@ -9,7 +9,7 @@
 
 use super::budget::Budget;
 use super::frozen::{self, FrozenRows, by_slice, dropped, encode, table_schema};
-use super::snapshot::{ContainerKind, ContainerSnapshot, column, kind};
+use super::snapshot::{ContainerKind, Parts, column, kind};
 use super::store::{Container, Encoded, Frozen};
 use super::table::KeyedTable;
 use super::values::TableSpec;
@@ -147,23 +147,26 @@ impl Container for Slices {
         Box::new(FrozenSlices { spec: self.spec.clone(), tables, dropped })
     }
 
-    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
+    fn restore(&mut self, chains: &[Parts<'_>], range: KeyGroupRange) -> Result<()> {
         for chain in chains {
             let mut last_drop: HashMap<i64, usize> = HashMap::new();
-            for (at, snapshot) in chain.iter().enumerate() {
-                frozen::check(name, &snapshot.schema, &self.spec, true)?;
+            // What belongs to no key group is read only, at first.
+            chain.each(KeyGroupRange { start: 0, end: 0 }, |at, snapshot| {
+                frozen::check(chain.name, &snapshot.schema, &self.spec, true)?;
                 for piece in snapshot.pieces.iter().filter(|p| p.groups.is_none()) {
                     last_drop.extend(drops(&piece.rows)?.map(|end| (end, at)));
                 }
-            }
-            for (at, snapshot) in chain.iter().enumerate() {
+                Ok(())
+            })?;
+            chain.each(range, |at, snapshot| {
                 let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
                 for kinds in [kind::DELETE, kind::UPSERT] {
                     for rows in &rows {
                         self.apply(rows, kinds, |end| last_drop.get(&end).is_none_or(|drop| *drop <= at))?;
                     }
                 }
-            }
+                Ok(())
+            })?;
         }
         self.slices.retain(|_, slice| !slice.table.is_empty());
         Ok(())
@@ -217,15 +220,17 @@ impl Container for KeyedTable {
         Box::new(FrozenTable([(None, KeyedTable::freeze(self, full))]))
     }
 
-    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()> {
-        for snapshot in chains.iter().flatten() {
-            frozen::check(name, &snapshot.schema, self.spec(), false)?;
-            let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
-            for kinds in [kind::DELETE, kind::UPSERT] {
-                rows.iter().try_for_each(|rows| frozen::apply(self, rows, kinds))?;
-            }
-        }
-        Ok(())
+    fn restore(&mut self, chains: &[Parts<'_>], range: KeyGroupRange) -> Result<()> {
+        chains.iter().try_for_each(|chain| {
+            chain.each(range, |_, snapshot| {
+                frozen::check(chain.name, &snapshot.schema, self.spec(), false)?;
+                let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
+                for kinds in [kind::DELETE, kind::UPSERT] {
+                    rows.iter().try_for_each(|rows| frozen::apply(self, rows, kinds))?;
+                }
+                Ok(())
+            })
+        })
     }
 }
 

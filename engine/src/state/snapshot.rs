@@ -15,6 +15,9 @@ use crate::key::KeyGroupRange;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 /// The version of snapshots written by this build.
@@ -77,8 +80,108 @@ pub struct OperatorSnapshot {
     pub containers: Vec<ContainerSnapshot>,
 }
 
+/// A snapshot in storage.
+pub trait InStorage: Send + Sync + Debug {
+    /// Reads the pieces that a restore of `range` needs. Errors: it is missing or damaged.
+    fn load(&self, range: KeyGroupRange) -> Result<OperatorSnapshot>;
+}
+
 /// One old subtask's chain: a full snapshot and the changes after it, oldest first.
-pub type Chain = Vec<Arc<OperatorSnapshot>>;
+pub type Chain = Vec<Link>;
+
+/// One snapshot of a chain: in memory, or in storage until it is needed.
+#[derive(Clone, Debug)]
+pub struct Link {
+    full: bool,
+    range: KeyGroupRange,
+    at: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Memory(Arc<OperatorSnapshot>),
+    Storage(Arc<dyn InStorage>),
+}
+
+impl From<OperatorSnapshot> for Link {
+    fn from(snapshot: OperatorSnapshot) -> Link {
+        Link { full: snapshot.full, range: snapshot.range, at: Place::Memory(Arc::new(snapshot)) }
+    }
+}
+
+impl PartialEq for Link {
+    fn eq(&self, other: &Link) -> bool {
+        match (&self.at, &other.at) {
+            (Place::Memory(a), Place::Memory(b)) => a == b,
+            (Place::Storage(a), Place::Storage(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Link {
+    /// A snapshot in storage, of which this is known already.
+    pub fn stored(full: bool, range: KeyGroupRange, snapshot: Arc<dyn InStorage>) -> Link {
+        Link { full, range, at: Place::Storage(snapshot) }
+    }
+
+    /// Whether it holds everything, or only what changed since the snapshot before it.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The key groups that its subtask owned.
+    pub fn range(&self) -> KeyGroupRange {
+        self.range
+    }
+
+    /// The snapshot, with at least the pieces that a restore of `range` needs. Errors: it is missing, damaged, or of a format that
+    /// this build does not read.
+    pub fn load(&self, range: KeyGroupRange) -> Result<Arc<OperatorSnapshot>> {
+        let snapshot = match &self.at {
+            Place::Memory(snapshot) => snapshot.clone(),
+            Place::Storage(stored) => Arc::new(stored.load(range)?),
+        };
+        if snapshot.format != FORMAT {
+            let text = format!("snapshot of format {}, this build reads {FORMAT}", snapshot.format);
+            return Err(Error::external(text).with_retry(false));
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What a chain has of one container.
+pub(crate) struct Parts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: ContainerKind,
+    pub(crate) chain: &'a [Link],
+    /// Containers that were met with rows in them.
+    pub(crate) met: &'a RefCell<BTreeSet<String>>,
+}
+
+impl Parts<'_> {
+    /// Hands the container's snapshots on, oldest first, one in memory at a time; each with its place in the chain. Of those in
+    /// storage only the pieces that `range` needs. Errors: as [`Link::load`]; `user` if the container was of another kind.
+    pub(crate) fn each(
+        &self,
+        range: KeyGroupRange,
+        mut to: impl FnMut(usize, &ContainerSnapshot) -> Result<()>,
+    ) -> Result<()> {
+        for (at, link) in self.chain.iter().enumerate() {
+            let snapshot = link.load(range)?;
+            let filled = snapshot.containers.iter().filter(|c| c.num_rows() > 0);
+            self.met.borrow_mut().extend(filled.map(|c| c.name.clone()));
+            let Some(container) = snapshot.container(self.name) else { continue };
+            if container.kind != self.kind {
+                let (name, other, kind) = (self.name, container.kind, self.kind);
+                let text = format!("state `{name}` is {other:?} in the snapshot, {kind:?} in the program");
+                return Err(Error::user(text));
+            }
+            to(at, container)?;
+        }
+        Ok(())
+    }
+}
 
 impl OperatorSnapshot {
     /// The container of this name.

@@ -10,12 +10,14 @@
 use super::budget::Budget;
 use super::cells::Cells;
 use super::slices::Slices;
-use super::snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, OperatorSnapshot, Piece};
+use super::snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, Link, OperatorSnapshot, Parts, Piece};
 use super::table::KeyedTable;
 use super::values::TableSpec;
 use crate::error::{Error, Result};
 use crate::key::KeyGroupRange;
 use arrow::datatypes::SchemaRef;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// A handle to a container. Cheap to clone; only its task locks it, so the lock is never contended.
@@ -47,7 +49,7 @@ pub(crate) trait Container: Send {
     /// What changed since the last freeze, or everything if `full`. Shares pages, encodes nothing.
     fn freeze(&mut self, full: bool) -> Box<dyn Frozen>;
     /// Takes in the entries of the key groups in `range`, from any number of old subtasks. Called once, on an empty container.
-    fn restore(&mut self, name: &str, chains: &[Vec<&ContainerSnapshot>], range: KeyGroupRange) -> Result<()>;
+    fn restore(&mut self, chains: &[Parts<'_>], range: KeyGroupRange) -> Result<()>;
 }
 
 /// The frozen changes of one container.
@@ -76,13 +78,16 @@ pub struct StateStore {
     budget: Arc<Budget>,
     containers: Vec<Declared>,
     chains: Vec<Chain>,
+    /// Containers that the chains have.
+    met: RefCell<BTreeSet<String>>,
     full: bool,
 }
 
 impl StateStore {
     /// Empty state for the key groups in `range`, charged to a child of `budget` called `name`.
     pub fn new(name: &str, range: KeyGroupRange, budget: &Arc<Budget>) -> StateStore {
-        StateStore { range, budget: budget.child(name), containers: Vec::new(), chains: Vec::new(), full: true }
+        let (containers, chains, met) = (Vec::new(), Vec::new(), RefCell::default());
+        StateStore { range, budget: budget.child(name), containers, chains, met, full: true }
     }
 
     /// State from the snapshots of all old subtasks, one chain each: containers are filled when they are declared.
@@ -90,8 +95,8 @@ impl StateStore {
     pub fn restore(name: &str, range: KeyGroupRange, budget: &Arc<Budget>, chains: &[Chain]) -> Result<StateStore> {
         let chains = chains.iter().map(checked).collect::<Result<Vec<_>>>()?;
         for group in range.start..range.end {
-            let owners =
-                chains.iter().filter_map(|c| c.first()).filter(|s| (s.range.start..s.range.end).contains(&group));
+            let ranges = chains.iter().filter_map(|c| c.first()).map(Link::range);
+            let owners = ranges.filter(|r| (r.start..r.end).contains(&group));
             let owners = owners.count();
             if owners != 1 {
                 let text = format!("restore `{name}`: key group {group} is in {owners} snapshots, must be in one");
@@ -144,16 +149,12 @@ impl StateStore {
         if self.containers.iter().any(|c| c.name == name) {
             return Err(Error::internal(format!("state `{name}` is declared twice")));
         }
-        let mut chains = Vec::new();
-        for chain in &self.chains {
-            let found: Vec<_> = chain.iter().filter_map(|snapshot| snapshot.container(name)).collect();
-            if let Some(other) = found.iter().find(|c| c.kind != kind) {
-                let text = format!("state `{name}` is {:?} in the snapshot, {kind:?} in the program", other.kind);
-                return Err(Error::user(text));
-            }
-            chains.push(found);
-        }
-        container.restore(name, &chains, self.range)?;
+        let met = &self.met;
+        // Of other key groups a subtask gets what belongs to all of them.
+        let is_mine = |c: &&Chain| c.first().is_some_and(|l| l.range().intersects(&self.range));
+        let mine = self.chains.iter().filter(|c| kind == ContainerKind::Cells || is_mine(c));
+        let parts: Vec<Parts<'_>> = mine.map(|chain| Parts { name, kind, chain, met }).collect();
+        container.restore(&parts, self.range)?;
         let container = Arc::new(Mutex::new(container));
         self.containers.push(Declared { name: name.to_owned(), container: container.clone() });
         Ok(State(container))
@@ -162,15 +163,17 @@ impl StateStore {
     /// Ends the declarations and lets go of the snapshots. Errors: `user`, if a snapshot holds state that was not declared:
     /// it would be lost.
     pub fn finish_restore(&mut self) -> Result<()> {
-        for container in std::mem::take(&mut self.chains).iter().flatten().flat_map(|s| &s.containers) {
-            if container.num_rows() > 0 && self.containers.iter().all(|c| c.name != container.name) {
-                return Err(Error::user(format!(
-                    "the snapshot has state `{}`, which the program does not use",
-                    container.name
-                )));
-            }
+        let chains = std::mem::take(&mut self.chains);
+        if self.containers.is_empty() {
+            // Nobody has looked into them.
+            let any = Parts { name: "", kind: ContainerKind::Cells, chain: &chains.concat(), met: &self.met };
+            any.each(self.range, |_, _| Ok(()))?;
         }
-        Ok(())
+        let is_unknown = |name: &&String| self.containers.iter().all(|c| c.name != **name);
+        match self.met.borrow().iter().find(is_unknown) {
+            Some(name) => Err(Error::user(format!("the snapshot has state `{name}`, which the program does not use"))),
+            None => Ok(()),
+        }
     }
 
     /// Freezes all containers at a barrier: cheap, in proportion to what changed.
@@ -192,14 +195,11 @@ impl StateStore {
 /// The part of a chain from its last full snapshot on.
 fn checked(chain: &Chain) -> Result<Chain> {
     let fail = |text: String| Err(Error::external(text).with_retry(false));
-    if let Some(other) = chain.iter().find(|s| s.format != FORMAT) {
-        return fail(format!("snapshot of format {}, this build reads {FORMAT}", other.format));
-    }
-    let Some(start) = chain.iter().rposition(|s| s.full) else {
+    let Some(start) = chain.iter().rposition(Link::is_full) else {
         return fail("a chain of snapshots without a full one".to_owned());
     };
     let chain = chain.get(start..).unwrap_or_default().to_vec();
-    if chain.iter().any(|s| s.range != chain[0].range) {
+    if chain.iter().any(|s| s.range() != chain[0].range()) {
         return fail("a chain of snapshots of different key groups".to_owned());
     }
     Ok(chain)
@@ -213,6 +213,11 @@ pub struct FrozenState {
 }
 
 impl FrozenState {
+    /// Whether it holds everything, or only what changed since the freeze before.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// Encodes it, as one snapshot or, if there is much on disk, as several that belong behind one another in a chain: so many
     /// are in memory at a time as `each` keeps. On any thread, while the operator goes on.
     pub fn encode_parts(&self, each: &mut dyn FnMut(OperatorSnapshot) -> Result<()>) -> Result<()> {

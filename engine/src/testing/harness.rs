@@ -318,7 +318,7 @@ impl Fleet {
     /// The chains of all subtasks: the next fleet's first freeze is full, so they start anew with each.
     fn freeze(&mut self) -> Vec<Chain> {
         self.chains.clear();
-        let freeze = |chain: &mut Vec<Node>| vec![Arc::new(chain[0].state.freeze().encode().unwrap())];
+        let freeze = |chain: &mut Vec<Node>| vec![chain[0].state.freeze().encode().unwrap().into()];
         self.nodes.iter_mut().map(freeze).collect()
     }
 }

@@ -136,14 +136,14 @@ impl Operator for NoRowIsLate {
 fn backpressure_is_not_taken_for_idleness() {
     let rows = splits(&mut Rng::new(5), 2, 400);
     let script = ScriptedSource { endless: true, max_batch: 12, ..ScriptedSource::new(rows.clone()) };
-    let to = CollectSink::new(Release::Batch).slow(Duration::from_millis(8));
+    let to = CollectSink::new(Release::Batch).slow(Duration::from_millis(60));
     let mut g = Graph::new();
     let events = source(&mut g, "events", script);
     let factory = || -> Result<Box<dyn Operator>> { Ok(Box::new(NoRowIsLate(EventTime::MIN))) };
     let input = vec![Input::new(events, Partitioning::Forward)];
     let checked = operator(&mut g, "check", Arc::new(factory), input);
     sink(&mut g, checked, &to);
-    let idle_timeout = Some(Duration::from_millis(4));
+    let idle_timeout = Some(Duration::from_millis(40));
     let options = JobOptions { idle_timeout, watermark_interval: Duration::ZERO, ..JobOptions::default() };
     let job = Job::start(&g, options, None).unwrap();
     until(|| {

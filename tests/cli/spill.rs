@@ -1,0 +1,117 @@
+//! State larger than its memory: the same answer, also after `kill -9` and at another parallelism, with memory near the budget; and
+//! a disk that cannot be used.
+
+use crate::binary::{Ended, SqlFile, thalweg};
+use crate::crash;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::process::Command;
+use thalweg_engine::rng::Rng;
+
+const MIB: u64 = 1 << 20;
+const BUDGET: u64 = 16 * MIB;
+
+/// Sums and counts per key over one day, of JSON rows whose keys are uniform, into files.
+struct Job {
+    sql: SqlFile,
+    want: BTreeMap<u64, (u64, u64)>,
+}
+
+/// Keys are long, so that few rows make much state.
+fn key(k: u64) -> String {
+    format!("{k:0180}")
+}
+
+impl Job {
+    fn new(rows: u64, keys: u64) -> Job {
+        let sql = SqlFile::new("");
+        let (mut rng, mut want) = (Rng::new(8), BTreeMap::<u64, (u64, u64)>::new());
+        std::fs::create_dir(sql.file("in")).unwrap();
+        for part in 0..4 {
+            let mut text = String::new();
+            for i in 0..rows / 4 {
+                let (k, v) = (rng.below(keys), rng.below(1000));
+                let minute = i * 1439 / (rows / 4);
+                let at = format!("2026-03-01 {:02}:{:02}:00", minute / 60, minute % 60);
+                writeln!(text, r#"{{"k":"{}","v":{v},"at":"{at}"}}"#, key(k)).unwrap();
+                let of = want.entry(k).or_default();
+                *of = (of.0 + 1, of.1 + v);
+            }
+            std::fs::write(sql.file("in").join(format!("{part}.json")), text).unwrap();
+        }
+        let (input, out) = (sql.file("in").display().to_string(), sql.file("out").display().to_string());
+        let text = format!(
+            "CREATE TABLE events (k STRING, v BIGINT, at TIMESTAMP(3), WATERMARK FOR at AS at - INTERVAL '1' MINUTE)
+             WITH ('connector' = 'filesystem', 'path' = '{input}', 'format' = 'json');
+             CREATE TABLE sums (k STRING, n BIGINT, s BIGINT)
+             WITH ('connector' = 'filesystem', 'path' = '{out}', 'format' = 'csv');
+             INSERT INTO sums SELECT k, COUNT(*), SUM(v) FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(at), INTERVAL '1' DAY))
+             GROUP BY window_start, window_end, k;"
+        );
+        std::fs::write(sql.path(), text).unwrap();
+        Job { sql, want }
+    }
+
+    fn command(&self, parallelism: u64, more: &[&str]) -> Command {
+        let (path, parallelism) = (self.sql.path(), parallelism.to_string());
+        let spill = format!("state.spill-dir={}", self.sql.file("spill").display());
+        let memory = format!("state.memory={} MiB", BUDGET / MIB);
+        let always = ["run", &path, "--json", "--parallelism", &parallelism, "--set", &memory, "--set", &spill];
+        thalweg(&always.into_iter().chain(more.iter().copied()).collect::<Vec<_>>())
+    }
+
+    fn assert_answer(&self) {
+        let mut found = BTreeMap::new();
+        for entry in std::fs::read_dir(self.sql.file("out")).unwrap() {
+            for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+                let cells: Vec<u64> = line.split(',').map(|c| c.parse().unwrap()).collect();
+                assert_eq!(found.insert(cells[0], (cells[1], cells[2])), None, "a key came twice");
+            }
+        }
+        assert!(found == self.want, "{} keys of {}", found.len(), self.want.len());
+    }
+}
+
+#[test]
+fn state_of_several_times_its_memory_gives_the_same_answer() {
+    let job = Job::new(400_000, 300_000);
+    for parallelism in [2, 1] {
+        let out = Ended::new(job.command(parallelism, &[]).output().unwrap());
+        assert_eq!(out.status, 0, "{}", out.stderr);
+        let summary = &out.messages("summary")[0];
+        let spilled = summary["spilled_bytes"].as_u64().unwrap();
+        assert!(spilled > 4 * BUDGET, "{summary}");
+        job.assert_answer();
+        assert_eq!(std::fs::read_dir(job.sql.file("spill")).unwrap().count(), 0, "nothing is left on disk");
+        std::fs::remove_dir_all(job.sql.file("out")).unwrap();
+    }
+}
+
+#[test]
+fn state_on_disk_survives_kills_and_comes_back_at_another_parallelism() {
+    let job = Job::new(300_000, 250_000);
+    let checkpoints = job.sql.file("checkpoints");
+    let dir = format!("checkpoint.dir={}", checkpoints.display());
+    let durable = ["--from", "auto", "--set", &dir, "--set", "checkpoint.interval=300ms"];
+    for parallelism in [2, 3, 1, 2] {
+        let mut child = job.command(parallelism, &durable).spawn().unwrap();
+        crash::await_checkpoint(&checkpoints, crash::generation(&checkpoints) + 1);
+        crash::wait(200);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(std::fs::read_dir(job.sql.file("spill")).map_or(0, Iterator::count), 0, "files have no names");
+    }
+    let out = Ended::new(job.command(3, &durable).output().unwrap());
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.messages("summary")[0]["spilled_bytes"].as_u64().unwrap() > BUDGET, "{}", out.stderr);
+    job.assert_answer();
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_told_with_the_remedy() {
+    let job = Job::new(120_000, 120_000);
+    std::fs::write(job.sql.file("spill"), "a file").unwrap();
+    let out = Ended::new(job.command(2, &[]).output().unwrap());
+    assert_eq!(out.status, 1, "{}", out.stderr);
+    assert!(out.stderr.contains("choose another state.spill-dir"), "{}", out.stderr);
+}
