@@ -577,7 +577,7 @@ fn the_state_of_another_table_is_refused() {
     let topic = cluster.topic("state", 1);
     let (_, state) = Job::start(&Table::bounded(&cluster, &topic).rows_source(), 1);
     let mut other = Table::bounded(&cluster, "something-else").rows_source().enumerator().unwrap();
-    assert!(other.restore(&state).unwrap_err().message().contains("the state belongs to topic"));
+    assert!(other.restore(&state).unwrap_err().message().contains("and the table now reads topic `something-else`"));
     assert!(other.restore(&serde_json::json!([1])).is_err());
 }
 

@@ -42,8 +42,8 @@
 //! // In `on_frontier`: emit the slice in chunks, as Arrow columns, then drop it.
 //! let mut cursor = Cursor::default();
 //! let mut seen = vec![];
-//! if let Some(table) = slices.get(10_000) {
-//!     while table.scan(&mut cursor, 4096, &mut rows) {
+//! if let Some(table) = slices.get_mut(10_000) {
+//!     while table.scan(&mut cursor, 4096, &mut rows)? {
 //!         let keys = table.keys(&rows)?;
 //!         let counts = table.values(0, &rows)?;
 //!         seen.extend(keys[0].as_primitive::<Int64Type>().values().iter().zip(counts.as_primitive::<Int64Type>().values())

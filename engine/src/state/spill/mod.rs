@@ -14,7 +14,7 @@
 //! it is needed, and hot ones are read once per run.
 //!
 //! Invariants
-//! - I1 a file has no name from the moment it is open: no crash leaves one.
+//! - I1 a file never has a name, or, where the file system cannot do that, loses it at once: no crash leaves more than an empty one.
 //! - I2 every block has a checksum; a damaged one is an error, never another value.
 
 pub(crate) mod disk;
@@ -61,6 +61,9 @@ impl SpillArea {
             Error::user(format!("{doing} `{}` for state: {e}; {remedy}", self.folder.display()))
         };
         fs::create_dir_all(&self.folder).map_err(|e| failed("make folder", &e))?;
+        if let Some(file) = nameless(&self.folder) {
+            return Ok(file);
+        }
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!(".thalweg-state-{}-{number}", std::process::id()));
         // One of that name is of a process that died between the next two steps.
@@ -89,4 +92,17 @@ impl SpillArea {
     fn shrank(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// A file that never had a name; `None` if this system or this folder's file system has none.
+#[cfg(target_os = "linux")]
+fn nameless(folder: &std::path::Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(folder).ok()
+}
+
+/// A file that never had a name: not on this system.
+#[cfg(not(target_os = "linux"))]
+fn nameless(_folder: &std::path::Path) -> Option<File> {
+    None
 }
