@@ -105,6 +105,9 @@ fn kafka_doc(name: &str) -> &'static str {
         }
         "scan.bounded.specific-offsets" => "as for the start; the offset is the first one that is not read",
         "scan.bounded.timestamp-millis" => "ms since 1970-01-01 UTC",
+        "scan.topic-partition-discovery.interval" => {
+            "how often to look for new partitions, which are read from their beginning (5 min; 0 = never); not with a bounded mode"
+        }
         "sink.partitioner" => "default (murmur2 of the key, as Java clients), fixed, round-robin",
         "sink.delivery-guarantee" => {
             "exactly-once (readers of committed records see each row once, when its checkpoint is complete; the default with checkpoint.dir), at-least-once (the default without) or none"

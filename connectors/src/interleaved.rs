@@ -116,7 +116,7 @@ impl SplitEnumerator for Enumerator {
 
     fn step(&mut self, fact: Fact) -> Vec<Assignment> {
         let Fact::Started { parallelism, finished } = fact else { return Vec::new() };
-        deal(&self.splits(), &finished, parallelism)
+        deal(&self.splits(), &finished, parallelism, true)
     }
 
     fn snapshot(&self) -> Value {

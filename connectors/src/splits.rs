@@ -13,13 +13,13 @@ use thalweg_engine::source::{Assignment, Discovery, Fact, Split, SplitEnumerator
 /// Looks for splits; runs off the tasks, may do I/O.
 pub type Discover = Box<dyn FnMut() -> Result<Vec<Split>> + Send>;
 
-/// Deals the splits that are not `finished` out to the readers in turn, and tells each that no more will come.
-pub fn deal(splits: &[Split], finished: &[String], parallelism: u32) -> Vec<Assignment> {
+/// Deals the splits that are not `finished` out to the readers in turn, and tells each whether that is all.
+pub fn deal(splits: &[Split], finished: &[String], parallelism: u32, no_more: bool) -> Vec<Assignment> {
     let finished: HashSet<&str> = finished.iter().map(String::as_str).collect();
     let open: Vec<&Split> = splits.iter().filter(|s| !finished.contains(s.id.as_str())).collect();
     let share = |subtask: u32| {
         let mine = open.iter().skip(subtask as usize).step_by(parallelism as usize);
-        Assignment { subtask, splits: mine.map(|s| (*s).clone()).collect(), no_more: true }
+        Assignment { subtask, splits: mine.map(|s| (*s).clone()).collect(), no_more }
     };
     (0..parallelism).map(share).collect()
 }
@@ -62,7 +62,7 @@ impl SplitEnumerator for AssignOnce {
                 self.splits = found.splits;
                 vec![]
             }
-            Fact::Started { parallelism, finished } => deal(&self.splits, &finished, parallelism),
+            Fact::Started { parallelism, finished } => deal(&self.splits, &finished, parallelism, true),
             Fact::Drained { .. } => vec![],
         }
     }
@@ -99,10 +99,10 @@ mod tests {
         for (splits, parallelism) in [(0_usize, 1_u32), (1, 4), (7, 3), (64, 5), (3, 0)] {
             let all: Vec<Split> = (0..splits).map(|n| split(&n.to_string())).collect();
             for finished in [vec![], vec!["1".to_owned(), "5".to_owned(), "gone".to_owned()]] {
-                let dealt = deal(&all, &finished, parallelism);
+                let dealt = deal(&all, &finished, parallelism, parallelism != 3);
                 let subtasks: Vec<u32> = dealt.iter().map(|a| a.subtask).collect();
                 assert_eq!(subtasks, (0..parallelism).collect::<Vec<_>>());
-                assert!(dealt.iter().all(|a| a.no_more));
+                assert!(dealt.iter().all(|a| a.no_more == (parallelism != 3)));
                 let counts = dealt.iter().map(|a| a.splits.len());
                 assert!(counts.clone().max().unwrap_or(0) - counts.min().unwrap_or(0) <= 1);
                 let mut got: Vec<&Split> = dealt.iter().flat_map(|a| &a.splits).collect();

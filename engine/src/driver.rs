@@ -22,7 +22,7 @@ use crate::metrics::{CheckpointMetrics, LastCheckpoint};
 use crate::persist::{Task, Told};
 use crate::report::{Part, Report};
 use crate::sink::{Committer, JobInfo, SinkFactory};
-use crate::source::{Assignment, Discovery, Fact, Position, Split, SplitEnumerator, SplitId};
+use crate::source::{Assignment, Discovery, Fact, Position, SourceFactory, Split, SplitEnumerator, SplitId};
 use crate::split::SplitState;
 use crate::thread::spawn;
 use crate::wiring::Wired;
@@ -36,6 +36,11 @@ use std::time::Duration;
 pub(crate) enum DriverEvent {
     Report(Report),
     /// A source has looked outside.
+    /// A source has looked for more splits; `None`: it could not.
+    FoundMore {
+        source: usize,
+        found: Option<Discovery>,
+    },
     Discovered {
         source: usize,
         enumerator: Box<dyn SplitEnumerator>,
@@ -79,6 +84,17 @@ struct SourceDriver {
     carried: BTreeMap<String, SplitState>,
     /// Whether the enumerator has taken state back.
     restored: bool,
+    /// For sources that may have more splits later.
+    looks: Option<Looks>,
+}
+
+/// When a source looks outside again.
+struct Looks {
+    factory: Arc<dyn SourceFactory>,
+    every: Duration,
+    due: Moment,
+    /// A look is under way.
+    is_away: bool,
 }
 
 /// Where one reader stood at a barrier.
@@ -175,7 +191,8 @@ impl Driver {
         let tasks = inboxes.iter().map(Vec::len).sum();
         let readers = sources.iter().filter_map(|(_, t)| inboxes.get(*t)).map(Vec::len).sum();
         let coordinator = Coordinator::new(schedule, tasks, readers, clock.now());
-        let drivers = sources.iter().map(|(id, t)| source_driver(graph, id, inboxes.get(*t), from));
+        let now = options.clock.now();
+        let drivers = sources.iter().map(|(id, t)| source_driver(graph, id, inboxes.get(*t), from, now));
         let sources = drivers.collect::<Result<Vec<_>>>()?;
         let sinks = graph.nodes().iter().filter_map(|n| match &n.kind {
             NodeKind::Sink { factory, .. } => Some((n.id.clone(), factory.clone())),
@@ -219,7 +236,10 @@ impl Driver {
         }
         while !self.coordinator.has_ended() {
             let now = self.clock.now();
-            let until = self.coordinator.next_tick().map_or(Duration::from_secs(1), |t| t.saturating_sub(now));
+            let looks = self.sources.iter().filter_map(|s| s.looks.as_ref()).filter(|l| !l.is_away).map(|l| l.due);
+            let next = self.coordinator.next_tick().into_iter().chain(looks).min();
+            let until = next.map_or(Duration::from_secs(1), |t| t.saturating_sub(now));
+            self.look_again(now);
             match self.events.recv_timeout(until) {
                 Ok(event) => self.take(event),
                 Err(RecvTimeoutError::Timeout) => {
@@ -272,7 +292,7 @@ impl Driver {
         for source in 0..self.sources.len() {
             let Some(driver) = self.sources.get_mut(source) else { continue };
             let Some(mut enumerator) = driver.enumerator.take() else { continue };
-            let restored = driver.restored;
+            let restored = driver.restored && driver.looks.is_none();
             let (to, failed) = (self.me.clone(), self.me.clone());
             let body = move || {
                 // What was fixed when the job first started (bounded ends, lists of files) stays.
@@ -292,6 +312,27 @@ impl Driver {
             self.persist_ended = false;
         }
         self.start_committing()
+    }
+
+    /// Lets sources look for more splits whose time has come. A look that fails is made again: readers tell outages.
+    fn look_again(&mut self, now: Moment) {
+        for (source, driver) in self.sources.iter_mut().enumerate() {
+            let (Some(looks), Some(enumerator)) = (&mut driver.looks, &driver.enumerator) else { continue };
+            if looks.is_away || looks.due > now {
+                continue;
+            }
+            let (factory, known, me) = (looks.factory.clone(), enumerator.snapshot(), self.me.clone());
+            // Not the enumerator that readers depend on: barriers want its state in the meantime.
+            let body = move || {
+                let mut scout = factory.enumerator()?;
+                scout.restore(&known)?;
+                scout.discover()
+            };
+            let done =
+                move |found: Result<Discovery>| drop(me.send(DriverEvent::FoundMore { source, found: found.ok() }));
+            looks.is_away = spawn(&format!("look for more of {}", driver.id), body, done).is_ok();
+            looks.due = now + looks.every;
+        }
     }
 
     /// One thread checks, recovers and then commits for all sinks, in the order of epochs.
@@ -343,6 +384,16 @@ impl Driver {
                     Some(e) => e,
                     None => return,
                 }
+            }
+            DriverEvent::FoundMore { source, found } => {
+                if let Some(looks) = self.sources.get_mut(source).and_then(|s| s.looks.as_mut()) {
+                    looks.is_away = false;
+                    looks.due = self.clock.now() + looks.every;
+                }
+                if let Some(found) = found {
+                    self.tell_enumerator(source, Fact::Discovered(found));
+                }
+                return;
             }
             DriverEvent::Checked => match self.one_less() {
                 Some(e) => e,
@@ -561,6 +612,7 @@ fn source_driver(
     id: &str,
     inboxes: Option<&Vec<Sender<Message>>>,
     from: Option<&Checkpoint>,
+    start: Moment,
 ) -> Result<SourceDriver> {
     let node = graph.nodes().iter().find(|n| n.id == id);
     let Some(NodeKind::Source { factory, .. }) = node.map(|n| &n.kind) else {
@@ -573,7 +625,10 @@ fn source_driver(
     }
     let carried = from.map(|c| c.splits.clone()).unwrap_or_default();
     let inboxes = inboxes.cloned().unwrap_or_default();
-    Ok(SourceDriver { id: id.to_owned(), inboxes, enumerator: Some(enumerator), carried, restored: from.is_some() })
+    let looks = |every| Looks { factory: factory.clone(), every, due: start + every, is_away: false };
+    let looks = enumerator.look_again().map(looks);
+    let (id, enumerator) = (id.to_owned(), Some(enumerator));
+    Ok(SourceDriver { id, inboxes, enumerator, carried, restored: from.is_some(), looks })
 }
 
 type Committers = Vec<(String, Box<dyn Committer>)>;

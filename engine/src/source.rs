@@ -19,6 +19,7 @@ use crate::time::EventTime;
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The stable name of a split, unique within its source: `orders-3`, a file's path.
 pub type SplitId = Arc<str>;
@@ -81,6 +82,12 @@ pub trait SplitEnumerator: Send {
     /// Looks outside: partitions, files, their ends. Called off the tasks, once at the start unless the restored state is
     /// complete; may take seconds but must end. Errors: `user` (no such topic, no such folder) or `external`.
     fn discover(&mut self) -> Result<Discovery>;
+
+    /// After how long to look outside again while the job runs, and whether to look when it is restored; `None`: what was found
+    /// first is all there will be. What is found then comes as another [`Fact::Discovered`].
+    fn look_again(&self) -> Option<Duration> {
+        None
+    }
 
     /// Takes a fact, returns assignments. Pure: no I/O, no clock.
     fn step(&mut self, fact: Fact) -> Vec<Assignment>;

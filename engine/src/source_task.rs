@@ -120,6 +120,7 @@ impl SourceTask {
 
     fn assign(&mut self, splits: Vec<(Split, Option<Position>)>) -> Result<()> {
         if splits.is_empty() && !self.no_more {
+            self.parts.times.nothing_yet();
             return Ok(());
         }
         self.state = Reading::Open;

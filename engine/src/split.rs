@@ -37,17 +37,24 @@ pub(crate) struct SplitTimes {
     splits: BTreeMap<SplitId, SplitTime>,
     idle_after: Option<Duration>,
     reached: EventTime,
+    /// It was said that there is no split for now, and there may be later.
+    waits: bool,
 }
 
 impl SplitTimes {
     /// `idle_after`: none for bounded sources.
     pub fn new(idle_after: Option<Duration>) -> SplitTimes {
-        SplitTimes { splits: BTreeMap::new(), idle_after, reached: EventTime::MIN }
+        SplitTimes { splits: BTreeMap::new(), idle_after, reached: EventTime::MIN, waits: false }
     }
 
     /// A split was assigned.
     pub fn assign(&mut self, split: SplitId, watermark: EventTime, now: Moment) {
         self.splits.insert(split, SplitTime { watermark, last_rows: now, finished: false });
+    }
+
+    /// There is nothing to read for now: event time need not wait for this subtask.
+    pub fn nothing_yet(&mut self) {
+        self.waits = true;
     }
 
     /// Rows of a split came, with their highest watermark, if any. Taken after they were emitted.
@@ -73,7 +80,7 @@ impl SplitTimes {
     pub fn now(&mut self, now: Moment) -> Watermark {
         let open = || self.splits.values().filter(|s| !s.finished);
         let low = open().filter(|s| !self.is_idle(s, now)).map(|s| s.watermark).min();
-        let idle = low.is_none() && open().next().is_some();
+        let idle = low.is_none() && (open().next().is_some() || self.waits && self.splits.is_empty());
         self.reached = self.reached.max(low.unwrap_or(self.reached));
         Watermark { time: self.reached, idle }
     }
@@ -110,6 +117,18 @@ mod tests {
         s.assign(a.clone(), EventTime::MIN, MS(0));
         s.assign(b.clone(), EventTime::MIN, MS(0));
         (s, a, b)
+    }
+
+    #[test]
+    fn a_subtask_that_has_nothing_to_read_yet_is_idle_until_it_has() {
+        let mut times = SplitTimes::new(Some(Duration::from_secs(5)));
+        let at = Duration::from_secs;
+        assert_eq!(times.now(at(1)), Watermark { time: EventTime::MIN, idle: false }, "its splits are on their way");
+        times.nothing_yet();
+        assert_eq!(times.now(at(2)), Watermark { time: EventTime::MIN, idle: true });
+        times.assign("a".into(), EventTime(7), at(3));
+        assert_eq!(times.now(at(4)), Watermark { time: EventTime(7), idle: false });
+        assert_eq!(times.now(at(9)), Watermark { time: EventTime(7), idle: true });
     }
 
     #[test]

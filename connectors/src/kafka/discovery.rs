@@ -14,7 +14,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::source::Split;
@@ -91,6 +91,25 @@ pub(crate) fn discover(options: &KafkaOptions) -> Result<Vec<PartitionSpec>> {
         PartitionSpec { topic: at.0.clone(), partition: at.1, start, end, from_oldest }
     });
     Ok(specs.collect())
+}
+
+/// Looks for partitions that are not among the known ones. Errors: as [`discover`].
+pub(crate) fn discover_new(options: &KafkaOptions, known: &HashSet<&str>) -> Result<Vec<PartitionSpec>> {
+    let client = source_client(options, false)?;
+    let mut new = vec![];
+    for topic in &options.topics {
+        for partition in partitions(&client, options.bootstrap_servers(), topic, false)? {
+            let topic = topic.clone();
+            let spec = PartitionSpec { topic, partition, start: 0, end: None, from_oldest: true };
+            if !known.contains(spec.id().as_str()) {
+                let doing = format!("ask for the offsets of `{}`", spec.id());
+                let ends = client.fetch_watermarks(&spec.topic, partition, ANSWER);
+                let (start, _) = ends.map_err(|e| from_kafka(&doing, &e))?;
+                new.push(PartitionSpec { start, ..spec });
+            }
+        }
+    }
+    Ok(new)
 }
 
 fn starts(options: &KafkaOptions, client: &SourceClient, extents: &BTreeMap<At, Extent>) -> Result<BTreeMap<At, i64>> {

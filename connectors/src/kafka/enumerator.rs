@@ -1,15 +1,18 @@
-//! Finds a table's partitions and hands them to readers: once, at the start of the job, by us and not by a consumer group, so
-//! that offsets and rows belong to the same checkpoint.
+//! Finds a table's partitions and hands them to readers: by us and not by a consumer group, so that offsets and rows belong to the
+//! same checkpoint. A table without end looks for new partitions from time to time, and when it is restored.
 //!
 //! Invariants
-//! - E1 what `discover` fixed (starts, bounded ends) never changes: it is in the state, and a restored enumerator is complete.
-//! - E2 every partition goes to exactly one reader, and every reader is told that no more will come.
+//! - E1 what `discover` fixed (starts, bounded ends) never changes: it is in the state.
+//! - E2 every partition goes to exactly one reader; readers of a bounded table are told that no more will come.
+//! - E3 a partition that was made after the start is read from its beginning, whatever the start mode: nothing in it is older.
 
-use super::discovery::{PartitionSpec, discover};
-use super::options::KafkaOptions;
+use super::discovery::{PartitionSpec, discover, discover_new};
+use super::options::{Bounded, KafkaOptions};
 use crate::splits::{deal, other_place};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::source::{Assignment, Discovery, Fact, Split, SplitEnumerator};
 
@@ -42,14 +45,35 @@ impl KafkaEnumerator {
     /// Deals the partitions out in turn, as soon as both they and the readers are known.
     fn assign(&self) -> Vec<Assignment> {
         let (Some(splits), Some(readers)) = (&self.splits, &self.readers) else { return Vec::new() };
-        deal(splits, &readers.finished, readers.parallelism)
+        deal(splits, &readers.finished, readers.parallelism, self.look_again().is_none())
+    }
+
+    /// Takes in partitions that were not there before. They go to the readers in turn, behind those that there are.
+    fn add(&mut self, found: Vec<Split>) -> Vec<Assignment> {
+        let Some(known) = &mut self.splits else { return vec![] };
+        let mut given = vec![];
+        for split in found {
+            if known.iter().any(|k| k.id == split.id) {
+                continue;
+            }
+            if let Some(readers) = &self.readers {
+                let subtask = known.len() as u32 % readers.parallelism.max(1);
+                given.push(Assignment { subtask, splits: vec![split.clone()], no_more: false });
+            }
+            known.push(split);
+        }
+        given
     }
 }
 
 impl SplitEnumerator for KafkaEnumerator {
     fn discover(&mut self) -> Result<Discovery> {
         let splits: Result<Vec<Split>> = match &self.splits {
-            Some(known) => Ok(known.clone()),
+            Some(known) if self.look_again().is_none() => Ok(known.clone()),
+            Some(known) => {
+                let known: HashSet<&str> = known.iter().map(|s| s.id.as_str()).collect();
+                discover_new(&self.options, &known)?.iter().map(PartitionSpec::split).collect()
+            }
             None => discover(&self.options)?.iter().map(PartitionSpec::split).collect(),
         };
         Ok(Discovery { splits: splits?, complete: true })
@@ -62,13 +86,17 @@ impl SplitEnumerator for KafkaEnumerator {
                 self.assign()
             }
             // What is known stays: a second look would move the bounded ends.
-            Fact::Discovered(_) if self.splits.is_some() => Vec::new(),
+            Fact::Discovered(found) if self.splits.is_some() => self.add(found.splits),
             Fact::Discovered(found) => {
                 self.splits = Some(found.splits);
                 self.assign()
             }
             Fact::Drained { .. } => Vec::new(),
         }
+    }
+
+    fn look_again(&self) -> Option<Duration> {
+        self.options.discovery.filter(|_| self.options.bounded == Bounded::Unbounded)
     }
 
     fn snapshot(&self) -> serde_json::Value {

@@ -4,8 +4,9 @@
 //! without `value.` or `key.` in front) and of the planner (`bad-record*`, `late.*`) are handed back untouched.
 
 use super::properties::ClientProperties;
-use crate::options::nearest;
+use crate::options::{nearest, parse_duration};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use thalweg_engine::error::{Error, Result};
 
 /// The table options of this connector, besides `properties.*`.
@@ -22,6 +23,7 @@ pub const TABLE_OPTIONS: &[&str] = &[
     "scan.startup.mode",
     "scan.startup.specific-offsets",
     "scan.startup.timestamp-millis",
+    "scan.topic-partition-discovery.interval",
     "sink.delivery-guarantee",
     "sink.parallelism",
     "sink.partitioner",
@@ -35,7 +37,6 @@ pub const TABLE_OPTIONS: &[&str] = &[
 /// Options that are Flink's but not (yet) ours: name, and what to do instead.
 const REFUSED: &[(&str, &str)] = &[
     ("topic-pattern", "name the topics in `topic`, separated by `;`"),
-    ("scan.topic-partition-discovery.interval", "partitions are found once, when the job starts"),
     ("scan.parallelism", "set the parallelism of the job"),
     ("sink.parallelism", "set the parallelism of the job"),
     (
@@ -123,6 +124,8 @@ pub struct KafkaOptions {
     pub startup: Startup,
     /// Where reading ends.
     pub bounded: Bounded,
+    /// How often to look for new partitions; `None` = never.
+    pub discovery: Option<Duration>,
     /// Format of the value.
     pub value_format: String,
     /// Format of the key, if the table has key fields.
@@ -164,6 +167,7 @@ impl KafkaOptions {
             topics: topics(&o)?,
             startup: startup(&o, &properties)?,
             bounded: bounded(&o, &properties)?,
+            discovery: discovery(&o)?,
             value_format,
             key_format,
             key_fields_prefix: key_fields_prefix(&o, &key_fields)?,
@@ -331,6 +335,15 @@ fn startup(o: &Reader<'_>, properties: &ClientProperties) -> Result<Startup> {
         3 => Startup::Timestamp(o.millis("scan.startup.timestamp-millis", mode)?),
         _ => Startup::Specific(o.offsets("scan.startup.specific-offsets", mode)?),
     })
+}
+
+/// Partitions that are made later are read from their beginning; a bounded table has those of its start.
+fn discovery(o: &Reader<'_>) -> Result<Option<Duration>> {
+    const DEFAULT: Duration = Duration::from_secs(300);
+    let name = "scan.topic-partition-discovery.interval";
+    let Some(value) = o.get(name) else { return Ok(Some(DEFAULT)) };
+    let every = parse_duration(name, value).map_err(|e| Error::user(e.to_string()))?;
+    Ok(Some(every).filter(|every| !every.is_zero()))
 }
 
 fn bounded(o: &Reader<'_>, properties: &ClientProperties) -> Result<Bounded> {

@@ -125,7 +125,7 @@ const INSTEAD: &[(&str, &str)] = &[
     ("max.request.size", "use `properties.message.max.bytes`"),
     ("fetch.max.wait.ms", "use `properties.fetch.wait.max.ms`"),
     ("max.poll.records", "batches are sized by the engine"),
-    ("partition.discovery.interval.ms", "partitions are found once, when the job starts"),
+    ("partition.discovery.interval.ms", "set `scan.topic-partition-discovery.interval`"),
 ];
 
 /// Options with two names: the library takes both and keeps whichever it is given last, so only the second name is passed on.

@@ -9,7 +9,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without a cluster has failed")]
 
 use super::admin::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -124,6 +124,17 @@ impl Cluster {
         for result in made.expect("the broker answers") {
             result.expect("a topic is made");
         }
+    }
+
+    /// Gives a topic of a real broker more partitions.
+    pub fn grow(&self, name: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("an admin client");
+        let more = NewPartitions::new(name, partitions);
+        let made = block_on(admin.create_partitions(&[more], &AdminOptions::new().operation_timeout(Some(ANSWER))));
+        for result in made.expect("the broker answers") {
+            result.expect("a topic grows");
+        }
+        self.await_partitions(name, i32::try_from(partitions).expect("a small number"));
     }
 
     fn await_partitions(&self, name: &str, partitions: i32) {
