@@ -108,7 +108,8 @@ impl Job {
         let mut enumerator = source.enumerator().unwrap();
         enumerator.restore(state).unwrap();
         let assigned = enumerator.step(Fact::Started { parallelism, finished: finished.to_vec() });
-        assert!(assigned.iter().all(|a| a.no_more) && assigned.len() == parallelism as usize);
+        let no_more = enumerator.look_again().is_none();
+        assert!(assigned.iter().all(|a| a.no_more == no_more) && assigned.len() == parallelism as usize);
         let position = |split: &Split| at.iter().find(|(id, _)| **id == *split.id).map(|(_, p)| p.clone());
         let shares = assigned.into_iter().map(|a| a.splits.into_iter().map(|s| (s.clone(), position(&s))).collect());
         Job::with(source, shares.collect())
