@@ -15,19 +15,21 @@ use thalweg_sql::{ColumnDef, ColumnOrigin, Connectors, Outcome, Refusal};
 pub(crate) struct Outside {
     pub(crate) registry: Registry,
     pub(crate) terminal: Terminal,
+    /// Those of all places but SQL.
+    pub(crate) settings: Resolver,
 }
 
 impl Connectors for Outside {
     fn check(&self, table: &thalweg_sql::TableSpec<'_>) -> Outcome<()> {
-        self.registry.check(&spec(table)?).map_err(refusal)
+        self.registry.check(&self.spec(table)?).map_err(refusal)
     }
 
     fn source(&self, table: &thalweg_sql::TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SourceFactory>> {
-        self.registry.source(&spec(table)?, schema).map_err(refusal)
+        self.registry.source(&self.spec(table)?, schema).map_err(refusal)
     }
 
     fn sink(&self, table: &thalweg_sql::TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
-        self.registry.sink(&spec(table)?, schema).map_err(refusal)
+        self.registry.sink(&self.spec(table)?, schema).map_err(refusal)
     }
 
     fn terminal(&self, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
@@ -35,16 +37,24 @@ impl Connectors for Outside {
     }
 }
 
-/// A table in the registry's words: computed columns are none of its business.
-fn spec(table: &thalweg_sql::TableSpec<'_>) -> Outcome<TableSpec> {
-    let options = Options::new(table.options.iter().map(|(k, v)| (k.clone(), v.clone())));
-    Ok(TableSpec {
-        name: table.name.to_owned(),
-        columns: table.columns.iter().filter_map(column).collect(),
-        primary_key: table.primary_key.to_vec(),
-        partition_keys: table.partitioned_by.to_vec(),
-        options: options.map_err(refusal)?,
-    })
+impl Outside {
+    /// A table in the registry's words: computed columns are none of its business.
+    fn spec(&self, table: &thalweg_sql::TableSpec<'_>) -> Outcome<TableSpec> {
+        let options = Options::new(table.options.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let mut settings = self.settings.clone();
+        for (name, value) in table.settings {
+            // Checked where it was said.
+            let _ = settings.put(name, value, Origin::Sql);
+        }
+        Ok(TableSpec {
+            name: table.name.to_owned(),
+            columns: table.columns.iter().filter_map(column).collect(),
+            primary_key: table.primary_key.to_vec(),
+            partition_keys: table.partitioned_by.to_vec(),
+            options: options.map_err(refusal)?,
+            s3: settings.settings().s3,
+        })
+    }
 }
 
 fn column(column: &ColumnDef) -> Option<TableColumn> {

@@ -43,7 +43,6 @@ pub enum Error {
 /// ```
 pub struct Session {
     outside: Outside,
-    settings: Resolver,
 }
 
 impl Session {
@@ -55,7 +54,7 @@ impl Session {
     /// These settings; a bare SELECT writes to `terminal`.
     pub fn with(settings: Resolver, terminal: Terminal) -> Session {
         let registry = Registry::standard(&terminal);
-        Session { outside: Outside { registry, terminal }, settings }
+        Session { outside: Outside { registry, terminal, settings } }
     }
 
     /// Adds a connector, or replaces the one of the same name.
@@ -65,12 +64,12 @@ impl Session {
 
     /// Turns a text into jobs; `defines` stand for `${NAME}`. Looks at nothing outside.
     pub fn compile(&self, text: &str, defines: &BTreeMap<String, String>) -> Result<Program, SqlError> {
-        thalweg_sql::compile(text, defines, &Given(&self.settings), &self.outside)
+        thalweg_sql::compile(text, defines, &Given(&self.outside.settings), &self.outside)
     }
 
     /// What a job runs with: the session's settings and what SET said before it.
     pub fn settings(&self, job: &thalweg_sql::Job) -> Result<Settings, SettingError> {
-        let mut settings = self.settings.clone();
+        let mut settings = self.outside.settings.clone();
         for (name, value) in &job.settings {
             settings.put(name, value, Origin::Sql)?;
         }

@@ -12,6 +12,7 @@ use crate::bad_record::{BAD_RECORD_OPTIONS, BadRecords, LATE_OPTIONS};
 use crate::options::{OptionError, OptionResult, OptionSpec, Options, TypedOptions, ValueKind, nearest};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
+use thalweg_engine::s3::S3Options;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 use thalweg_engine::type_name;
@@ -29,6 +30,8 @@ pub struct TableSpec {
     pub partition_keys: Vec<String>,
     /// WITH (..).
     pub options: Options,
+    /// How buckets are reached.
+    pub s3: S3Options,
 }
 
 /// A column that the connector gives or takes.

@@ -50,6 +50,7 @@ fn column(name: &str, data_type: DataType, metadata: Option<&str>) -> TableColum
 
 fn table(options: &[(&str, &str)]) -> TableSpec {
     TableSpec {
+        s3: thalweg_engine::s3::S3Options::default(),
         name: "t".into(),
         columns: vec![column("a", DataType::Int64, None)],
         primary_key: vec![],

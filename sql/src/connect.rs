@@ -25,11 +25,14 @@ pub struct TableSpec<'a> {
     pub partitioned_by: &'a [String],
     /// The rowtime column, if there is a WATERMARK.
     pub rowtime: Option<&'a str>,
+    /// What SET has said, where the table is used.
+    pub settings: &'a BTreeMap<String, String>,
 }
 
 impl<'a> TableSpec<'a> {
-    pub(crate) fn of(table: &'a Table) -> TableSpec<'a> {
+    pub(crate) fn of(table: &'a Table, settings: &'a BTreeMap<String, String>) -> TableSpec<'a> {
         TableSpec {
+            settings,
             name: &table.name,
             columns: &table.columns,
             options: &table.options,

@@ -138,7 +138,9 @@ impl<'a> Compiler<'a> {
         match &statement.kind {
             StatementKind::CreateTable(table) => {
                 if let Some(table) = self.binder.create_table(table, text)? {
-                    self.connectors.check(&TableSpec::of(&table)).map_err(|r| planner::refused(r, &table))?;
+                    self.connectors
+                        .check(&TableSpec::of(&table, &self.set))
+                        .map_err(|r| planner::refused(r, &table))?;
                 }
                 Ok(())
             }
@@ -198,7 +200,7 @@ impl<'a> Compiler<'a> {
 
     fn job(&self, statement: &Statement) -> Result<Job> {
         let plan = self.plan(statement)?;
-        let (graph, made) = physical::graph(&plan, self.connectors)?;
+        let (graph, made) = physical::graph(&plan, self.connectors, &self.set)?;
         Ok(Job {
             explain: explain(&plan, &graph, &made, self.setting(PARALLELISM).as_deref().unwrap_or("auto")),
             graph,

@@ -13,3 +13,4 @@ mod jobs;
 mod objects;
 mod proxy;
 mod refusals;
+mod tables;

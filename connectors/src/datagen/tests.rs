@@ -33,6 +33,7 @@ pub(super) fn table(options: &[(&str, &str)]) -> TableSpec {
 pub(super) fn table_of(columns: Vec<Field>, options: &[(&str, &str)]) -> TableSpec {
     let column = |field| TableColumn { field: Arc::new(field), metadata: None };
     TableSpec {
+        s3: thalweg_engine::s3::S3Options::default(),
         name: "t".into(),
         columns: columns.into_iter().map(column).collect(),
         primary_key: vec![],

@@ -3,13 +3,16 @@
 //! A column that the file lacks is NULL; one of another type is cast; structs are brought to the fields that somebody reads.
 
 use super::discover::FileSplit;
-use super::store;
+use super::objects::Chunks;
+use super::store::Store;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StructArray, new_null_array};
 use arrow::compute::{CastOptions, can_cast_types, cast_with_options};
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use std::path::PathBuf;
+use parquet::errors::ParquetError;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
@@ -17,6 +20,15 @@ use thalweg_engine::type_name;
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 4_096;
+
+/// Why a file cannot be read: what the storage says, or what the file lacks.
+pub(super) fn invalid(path: &Path, e: ParquetError) -> Error {
+    let known = match &e {
+        ParquetError::External(cause) => cause.downcast_ref::<Error>().cloned(),
+        _ => None,
+    };
+    known.unwrap_or_else(|| Error::user(format!("file `{}` is no valid parquet file: {e}", path.display())))
+}
 
 /// One split, being read.
 pub(super) struct ParquetReader {
@@ -29,16 +41,15 @@ impl ParquetReader {
     /// Opens a split after `skip` of its rows.
     pub(super) fn open(
         split: &FileSplit,
+        store: &Store,
         schema: SchemaRef,
         skip: u64,
         metrics: &NodeMetrics,
     ) -> Result<ParquetReader> {
         let path = split.path.clone();
-        let wrong = |e: parquet::errors::ParquetError| {
-            Error::user(format!("file `{}` is no valid parquet file: {e}", split.path.display()))
-        };
-        let file = store::open(&path, 0)?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(wrong)?;
+        let wrong = |e: ParquetError| invalid(&split.path, e);
+        let file: Chunks = store.chunks(&path, split.bytes)?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).map_err(wrong)?;
         let roots: Vec<usize> = {
             let columns = builder.schema().fields().iter().enumerate();
             columns.filter(|(_, f)| schema.field_with_name(f.name()).is_ok()).map(|(i, _)| i).collect()
@@ -50,9 +61,14 @@ impl ParquetReader {
             return Err(Error::user(text));
         }
         let (leaves, columns) = (builder.parquet_schema(), builder.metadata().row_groups());
-        let read = groups.iter().filter_map(|g| columns.get(*g)).flat_map(|g| g.columns().iter().enumerate());
-        let read = read.filter(|(leaf, _)| roots.contains(&leaves.get_column_root_idx(*leaf)));
-        metrics.bytes_in.add(read.map(|(_, column)| column.byte_range().1).sum());
+        let ranges = groups.iter().filter_map(|g| columns.get(*g)).map(|group| {
+            let read = group.columns().iter().enumerate();
+            let read = read.filter(|(leaf, _)| roots.contains(&leaves.get_column_root_idx(*leaf)));
+            read.map(|(_, column)| column.byte_range()).map(|(at, bytes)| at..at.saturating_add(bytes)).collect()
+        });
+        let ranges: Vec<Vec<Range<u64>>> = ranges.collect();
+        metrics.bytes_in.add(ranges.iter().flatten().map(|r| r.end - r.start).sum());
+        file.plan(ranges);
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let builder = builder.with_projection(mask).with_row_groups(groups).with_batch_size(BATCH_ROWS);
         let reader = if skip > 0 { builder.with_offset(skip) } else { builder }.build().map_err(wrong)?;

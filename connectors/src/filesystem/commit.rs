@@ -8,7 +8,7 @@
 //! - C4 what waits in a restored checkpoint is shown in the folder that it was written for.
 
 use super::options::{FileOptions, PartitionCommit, Trigger};
-use super::store;
+use super::store::Store;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -65,37 +65,42 @@ impl Part {
     }
 
     /// Where a file of it is now: the table's folder may be another one since, with the files in it or not.
-    fn root<'a>(&'a self, now: &'a Path, folder: &str, name: &str) -> &'a Path {
-        let there = || [name, &hidden(name)].iter().any(|n| now.join(folder).join(n).exists());
-        if self.path.as_os_str().is_empty() || self.path == now || there() { now } else { &self.path }
+    fn root<'a>(&'a self, now: &'a Path, store: &Store, folder: &str, name: &str) -> Result<&'a Path> {
+        if self.path.as_os_str().is_empty() || self.path == now {
+            return Ok(now);
+        }
+        for name in [name, &hidden(name)] {
+            if store.exists(&now.join(folder).join(name))? {
+                return Ok(now);
+            }
+        }
+        Ok(&self.path)
     }
 
     /// Packs a part; `name` is unique to the subtask and checkpoint.
-    pub(super) fn pack(self, name: &str) -> Result<Prepared> {
+    pub(super) fn pack(self, store: &Store, name: &str) -> Result<Prepared> {
         let path = self.path.join(list_name(name));
         let encode = |e: &Envelope| serde_json::to_vec(e).map_err(|e| Error::internal(format!("pack files: {e}")));
         let bytes = encode(&Envelope::Part(self))?;
         if bytes.len() <= INLINE_BYTES {
             return Ok(Prepared::new(bytes));
         }
-        let mut file = store::create(&path)?;
-        std::io::Write::write_all(&mut file, &bytes).map_err(|e| store::failure("write", &path, &e))?;
-        store::sync(&file, &path)?;
+        store.write(&path, &bytes)?;
         encode(&Envelope::File(path)).map(Prepared::new)
     }
 
     /// The part and the file that held it; `None` if that file has gone with its commit.
-    fn unpack(prepared: &Prepared) -> Result<Option<(Part, Option<PathBuf>)>> {
+    fn unpack(prepared: &Prepared, store: &Store) -> Result<Option<(Part, Option<PathBuf>)>> {
         let decode = |bytes: &[u8]| {
             serde_json::from_slice::<Envelope>(bytes).map_err(|e| Error::internal(format!("unpack files: {e}")))
         };
         let (part, list) = match decode(&prepared.bytes)? {
             Envelope::Part(part) => (part, None),
             Envelope::File(path) => {
-                if !path.exists() {
+                if !store.exists(&path)? {
                     return Ok(None);
                 }
-                match decode(&store::read(&path)?)? {
+                match decode(&store.read(&path)?)? {
                     Envelope::Part(part) => (part, Some(path)),
                     Envelope::File(_) => {
                         return Err(Error::internal(format!("list `{}` names a list", path.display())));
@@ -153,19 +158,20 @@ impl FileCommitter {
 
     /// Publishes the files of all parts. Returns the partitions that have new ones.
     fn publish(&self, parts: &[Prepared]) -> Result<(Vec<Part>, BTreeSet<String>)> {
+        let store = &self.options.store;
         let (mut folders, mut all) = (BTreeSet::new(), Vec::with_capacity(parts.len()));
         for prepared in parts.iter().filter(|p| !p.bytes.is_empty()) {
-            let Some((part, list)) = Part::unpack(prepared)? else { continue };
+            let Some((part, list)) = Part::unpack(prepared, store)? else { continue };
             for (folder, name) in &part.files {
-                let root = part.root(&self.options.path, folder, name);
+                let root = part.root(&self.options.path, store, folder, name)?;
                 let folder_path = root.join(folder);
-                store::publish(&folder_path.join(hidden(name)), &folder_path.join(name))?;
+                store.publish(&folder_path.join(hidden(name)), &folder_path.join(name))?;
                 if root == self.options.path {
                     folders.insert(folder.clone());
                 }
             }
             if let Some(list) = list {
-                store::remove(&list)?;
+                store.remove(&list)?;
             }
             all.push(part);
         }
@@ -176,11 +182,11 @@ impl FileCommitter {
     fn remove_earlier(&self) -> Result<()> {
         let Some(scope) = &self.scope else { return Ok(()) };
         let prefix = format!(".part-{}-", scope.name);
-        for path in store::hidden_files(&self.options.path, &prefix) {
+        for path in self.options.store.hidden_files(&self.options.path, &prefix)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             let generation = name.strip_prefix(&prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
             if generation.is_some_and(|g| g < scope.generation) {
-                store::remove(&path)?;
+                self.options.store.remove(&path)?;
             }
         }
         Ok(())
@@ -200,7 +206,7 @@ impl FileCommitter {
         let done: Vec<String> =
             self.open.iter().filter(|(f, since)| complete(f, **since)).map(|(f, _)| f.clone()).collect();
         for folder in done {
-            store::touch(&self.options.path.join(&folder).join(&commit.success_file))?;
+            self.options.store.touch(&self.options.path.join(&folder).join(&commit.success_file))?;
             self.open.remove(&folder);
         }
         Ok(())
@@ -226,16 +232,17 @@ impl Committer for FileCommitter {
         let ours = unpacked.iter().filter(is_ours);
         let attempts = ours.flat_map(|p| [(p.attempt.as_str(), &p.path), (p.attempt.as_str(), now)]);
         for (attempt, root) in attempts.collect::<HashSet<_>>() {
-            for path in store::hidden_files(root, &format!(".part-{attempt}-")) {
-                store::remove(&path)?;
+            for path in self.options.store.hidden_files(root, &format!(".part-{attempt}-"))? {
+                self.options.store.remove(&path)?;
             }
         }
         self.remove_earlier()?;
         // Which partitions had no mark yet is seen in the folders themselves.
         if let Some(commit) = &self.options.partition_commit {
             let now = unpacked.iter().map(|p| p.wall_ms).max().unwrap_or(0);
-            for folder in store::folders(&self.options.path, self.partition_names.len())? {
-                if !self.options.path.join(&folder).join(&commit.success_file).exists() {
+            for folder in self.options.store.folders(&self.options.path, self.partition_names.len())? {
+                let mark = self.options.path.join(&folder).join(&commit.success_file);
+                if !self.options.store.exists(&mark)? {
                     self.open.entry(folder).or_insert(now);
                 }
             }

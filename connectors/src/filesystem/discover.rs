@@ -5,14 +5,15 @@
 //! - D1 what is in a split (its bytes, its row groups) is fixed here; files that appear later are not read.
 //! - D2 every record belongs to the split in which it starts.
 
+use super::columnar::invalid;
 use super::layout::Layout;
 use super::options::{Compression, FileFormat, FileOptions};
 use super::partition::{typed, values_of_path};
-use super::store::{self, Found};
+use super::store::{Found, Store, is_remote};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::source::Split;
 
@@ -52,46 +53,15 @@ pub(super) fn discover(table: &str, options: &FileOptions, layout: &Layout, spli
 }
 
 fn files(options: &FileOptions) -> Result<Vec<Found>> {
-    let text = options.path.to_string_lossy();
-    let mut found = if text.contains(['*', '?', '[']) && !options.path.exists() {
-        by_pattern(&text)?
-    } else {
-        if !options.path.exists() {
-            let text = format!("folder `{}` does not exist; create it or correct `path`", options.path.display());
-            return Err(Error::user(text));
-        }
-        store::list(&options.path)?
-    };
+    let mut found = options.store.find(&options.path)?;
     if let Some(pattern) = &options.pattern {
         let matches = |f: &Found| {
-            let absolute = std::path::absolute(&f.path).unwrap_or_else(|_| f.path.clone());
-            pattern.is_match(&absolute.to_string_lossy())
+            let absolute = if is_remote(&f.path) { Ok(f.path.clone()) } else { std::path::absolute(&f.path) };
+            pattern.is_match(&absolute.unwrap_or_else(|_| f.path.clone()).to_string_lossy())
         };
         found.retain(matches);
     }
     Ok(found)
-}
-
-fn by_pattern(pattern: &str) -> Result<Vec<Found>> {
-    let bad = |e: glob::PatternError| Error::user(format!("option `path`: '{pattern}' is no pattern: {e}"));
-    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-    let mut out = Vec::new();
-    for path in glob::glob_with(pattern, options).map_err(bad)? {
-        let path = path.map_err(|e| store::failure("look into", e.path(), e.error()))?;
-        if path.file_name().is_some_and(|n| store::is_hidden(&n.to_string_lossy())) {
-            continue;
-        }
-        let root = path.to_string_lossy().into_owned();
-        for mut file in store::list(&path)? {
-            // The whole path, so that partitions above the match count, and names of several folders do not meet.
-            file.relative = if path.is_file() { root.clone() } else { format!("{root}/{}", file.relative) };
-            out.push(file);
-        }
-    }
-    if out.is_empty() {
-        return Err(Error::user(format!("no file matches `{pattern}`; correct `path`")));
-    }
-    Ok(out)
 }
 
 /// Takes the partition columns out of the path. Checks that the values are of their types, so that a wrong folder is told at the
@@ -117,7 +87,7 @@ fn ranges(file: &Found, options: &FileOptions, split_bytes: u64) -> Result<Vec<(
     let whole = vec![(0, file.bytes)];
     let compressed = Compression::of_name(&file.relative) != Compression::None;
     match &options.format {
-        FileFormat::Parquet(_) => row_groups(&file.path, split_bytes),
+        FileFormat::Parquet(_) => row_groups(file, &options.store, split_bytes),
         _ if file.bytes == 0 => Ok(vec![]),
         // Inside quotes a line end ends no record, and whether a byte is inside is only known from the start.
         FileFormat::Csv(csv) if csv.header || csv.quote.is_some() => Ok(whole),
@@ -130,10 +100,9 @@ fn ranges(file: &Found, options: &FileOptions, split_bytes: u64) -> Result<Vec<(
     }
 }
 
-fn row_groups(path: &Path, split_bytes: u64) -> Result<Vec<(u64, u64)>> {
-    let file = store::open(path, 0)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(|e| Error::user(format!("file `{}` is no valid parquet file: {e}", path.display())))?;
+fn row_groups(file: &Found, store: &Store, split_bytes: u64) -> Result<Vec<(u64, u64)>> {
+    let chunks = store.chunks(&file.path, file.bytes)?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(chunks).map_err(|e| invalid(&file.path, e))?;
     let groups = builder.metadata().row_groups();
     let mut out = Vec::new();
     let (mut start, mut bytes) = (0u64, 0u64);

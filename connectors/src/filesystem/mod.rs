@@ -1,4 +1,4 @@
-//! The `filesystem` connector: a folder on the local disk as a table, JSON lines, CSV or parquet, read once and written in
+//! The `filesystem` connector: a folder on the local disk or in a bucket as a table, JSON lines, CSV or parquet, read once and written in
 //! checkpoints.
 //!
 //! | file | holds |
@@ -7,14 +7,17 @@
 //! | `layout`, `partition` | which column is where; folders such as `dt=2026-01-01` and their values |
 //! | `discover`, `source`, `text`, `columnar` | files to splits; splits to rows |
 //! | `sink`, `writer`, `commit` | rows to hidden files; hidden files to visible ones, marks of complete partitions |
-//! | `store` | the one door to the disk |
+//! | `store` | the one door to files |
+//! | `disk`, `objects` | the local disk; buckets that speak S3 |
 
 mod columnar;
 mod commit;
 mod discover;
+mod disk;
 #[cfg(test)]
 mod job_tests;
 mod layout;
+mod objects;
 mod options;
 mod partition;
 mod sink;
@@ -47,7 +50,10 @@ impl Connector for FilesystemConnector {
             metadata: layout::metadata(),
             decodes: true,
             partitions: true,
-            ..Description::new("filesystem", "a folder of JSON, CSV or parquet files on the local disk")
+            ..Description::new(
+                "filesystem",
+                "a folder of JSON, CSV or parquet files, on the local disk or in a bucket that speaks S3",
+            )
         }
     }
 
@@ -63,6 +69,7 @@ impl Connector for FilesystemConnector {
         columns: SchemaRef,
     ) -> OptionResult<Arc<dyn SourceFactory>> {
         let options = FileOptions::parse(spec, options)?;
+        options.check()?;
         Ok(Arc::new(FileSource::new(&spec.name, options, Layout::new(spec, columns)?)?))
     }
 
@@ -73,6 +80,7 @@ impl Connector for FilesystemConnector {
         columns: SchemaRef,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         let options = FileOptions::parse(spec, options)?;
+        options.check()?;
         Ok(Arc::new(FileSink::new(spec, options, &columns)?))
     }
 }

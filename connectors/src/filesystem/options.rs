@@ -3,6 +3,7 @@
 //! Called by the connector when a table is declared or planned; asks no disk.
 
 use super::partition::{PartitionTime, TimePattern};
+use super::store::Store;
 use crate::bad_record::{BadRecord, BadRecords};
 use crate::format::csv::CsvOptions;
 use crate::format::json::JsonEncoderOptions;
@@ -10,7 +11,9 @@ use crate::format::lines::DEFAULT_MAX_LINE_BYTES;
 use crate::options::{OptionError, OptionResult, OptionSpec, TypedOptions, ValueKind};
 use crate::registry::TableSpec;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use thalweg_engine::s3;
 
 use ValueKind::{Bool, Bytes, OneOf, Raw, Text};
 
@@ -19,7 +22,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "path",
         Text,
-        "the folder, with `file://` in front or not; to read, also one file or a pattern with `*`",
+        "the folder, with `file://` in front or not, or s3://BUCKET/FOLDER (settings `s3.*`); to read, also one file or a pattern with `*`",
     ),
     OptionSpec::new(
         "format",
@@ -188,6 +191,7 @@ pub(super) enum Trigger {
 #[derive(Clone, Debug)]
 pub(super) struct FileOptions {
     pub(super) path: PathBuf,
+    pub(super) store: Arc<Store>,
     pub(super) pattern: Option<regex::Regex>,
     pub(super) format: FileFormat,
     pub(super) max_line_bytes: usize,
@@ -200,10 +204,13 @@ pub(super) struct FileOptions {
 impl FileOptions {
     pub(super) fn parse(spec: &TableSpec, o: &TypedOptions<'_>) -> OptionResult<FileOptions> {
         let written = o.required("path")?;
-        let path = written.strip_prefix("file://").unwrap_or(written);
-        if path.contains("://") {
-            let text = format!("'{written}' is on no local disk");
-            return Err(OptionError::at("path", text).remedy("write a path, with `file://` in front or not"));
+        let mut path = written.strip_prefix("file://").unwrap_or(written);
+        if path.starts_with(s3::SCHEME) {
+            s3::parse(path).map_err(|e| OptionError::at("path", e.message()))?;
+            path = path.trim_end_matches('/');
+        } else if path.contains("://") {
+            let text = format!("'{written}' is in no storage that is known");
+            return Err(OptionError::at("path", text).remedy("write a path, file:///FOLDER or s3://BUCKET/FOLDER"));
         }
         let pattern = o.raw("source.path.regex-pattern").map(|p| regex::Regex::new(&format!("^(?:{p})$")));
         let pattern = pattern.transpose().map_err(|e| {
@@ -219,6 +226,7 @@ impl FileOptions {
         let compression = [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
         let options = FileOptions {
             path: PathBuf::from(path),
+            store: Arc::new(Store::new(spec.s3.clone())),
             pattern,
             format: format(o)?,
             max_line_bytes: limit as usize,
@@ -232,6 +240,11 @@ impl FileOptions {
             return Err(error.remedy("use `parquet.compression`"));
         }
         Ok(options)
+    }
+
+    /// Whether the settings allow to reach the path. Asks nobody.
+    pub(super) fn check(&self) -> OptionResult<()> {
+        self.store.check(&self.path).map_err(|e| OptionError::at("path", e.message()))
     }
 
     /// The end of the names of files written.

@@ -22,9 +22,11 @@ use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowSchemaConverter;
 use std::collections::HashMap;
 use std::sync::Arc;
+use thalweg_engine::Waker;
 use thalweg_engine::batch::Batch;
 use thalweg_engine::clock::Moment;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::s3::Ticket;
 use thalweg_engine::sink::{Committer, JobInfo, Prepare, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
 
 /// How many files of a subtask may be open.
@@ -46,7 +48,7 @@ impl FileSink {
     /// A sink of rows with `columns`. Errors: a type that the format cannot write.
     pub(super) fn new(spec: &TableSpec, options: FileOptions, columns: &Schema) -> OptionResult<FileSink> {
         let partition = partition_fields(spec)?;
-        if options.path.to_string_lossy().contains(['*', '?', '[']) {
+        if store::is_pattern(&options.path) {
             let error = OptionError::at("path", "a pattern cannot be written to");
             return Err(error.remedy("write the name of a folder"));
         }
@@ -84,6 +86,7 @@ impl SinkFactory for FileSink {
             counter: 0,
             open: HashMap::new(),
             closed: Vec::new(),
+            waker: Waker::noop(),
         }))
     }
 
@@ -92,13 +95,8 @@ impl SinkFactory for FileSink {
     }
 
     fn check(&self, _job: &JobInfo) -> Result<()> {
-        let path = &self.options.path;
-        let table = || format!("table `{}`", self.table);
-        store::create_folder(path).map_err(|e| e.context(table()))?;
-        let probe = path.join(format!(".probe-{}", std::process::id()));
-        // Left over from a process of the same number that died right here.
-        store::remove(&probe).and_then(|()| store::create(&probe)).map_err(|e| e.context(table()))?;
-        store::remove(&probe)
+        let probed = self.options.store.probe(&self.options.path);
+        probed.map_err(|e| e.context(format!("table `{}`", self.table)))
     }
 }
 
@@ -123,13 +121,32 @@ struct Writer {
     counter: u64,
     /// By folder.
     open: HashMap<String, OpenFile>,
-    /// Closed and not yet prepared: folder and name.
-    closed: Vec<(String, String)>,
+    /// Closed and not yet prepared.
+    closed: Vec<Closed>,
+    waker: Waker,
+}
+
+/// A file that is closed.
+struct Closed {
+    folder: String,
+    name: String,
+    /// Until it is durable.
+    on_its_way: Option<Ticket<Result<()>>>,
+}
+
+impl Closed {
+    /// Whether it is durable.
+    fn has_arrived(&mut self) -> Result<bool> {
+        let Some(ticket) = &self.on_its_way else { return Ok(true) };
+        let Some(result) = ticket.poll()? else { return Ok(false) };
+        self.on_its_way = None;
+        result.map(|()| true)
+    }
 }
 
 impl Sink for Writer {
     fn open(&mut self, ctx: &mut SinkOpen<'_>) -> Result<Release> {
-        self.subtask = ctx.subtask.index;
+        (self.subtask, self.waker) = (ctx.subtask.index, ctx.waker.clone());
         let unique = || format!("{:x}{:x}", ctx.clock.wall_ms(), std::process::id());
         self.attempt = Scope::of(ctx.job, &self.table).map_or_else(unique, |scope| scope.attempt());
         Ok(Release::Checkpoint)
@@ -168,10 +185,17 @@ impl Sink for Writer {
         for folder in folders {
             self.close(&folder).map_err(|e| e.context(format!("table `{}`", self.table)))?;
         }
+        let mut waits = false;
+        for file in &mut self.closed {
+            waits |= !file.has_arrived().map_err(|e| e.context(format!("table `{}`", self.table)))?;
+        }
+        if waits {
+            return Ok(Prepare::Pending);
+        }
         let mut part = Part::new(&self.attempt, &self.options.path, ctx.frontier.millis(), ctx.clock.wall_ms());
-        part.files = std::mem::take(&mut self.closed);
+        part.files = self.closed.drain(..).map(|f| (f.folder, f.name)).collect();
         let name = format!("part-{}-{}-checkpoint-{id}", self.attempt, self.subtask);
-        part.pack(&name).map(Prepare::Done)
+        part.pack(&self.options.store, &name).map(Prepare::Done)
     }
 }
 
@@ -204,7 +228,7 @@ impl Writer {
             let name = format!("part-{}-{}-{}{}", self.attempt, self.subtask, self.counter, self.options.extension());
             self.counter += 1;
             let path = self.options.path.join(folder).join(hidden(&name));
-            let writer = FileWriter::create(&path, &self.file, &self.options)?;
+            let writer = FileWriter::create(&path, &self.file, &self.options, &self.waker)?;
             self.open.insert(folder.to_owned(), OpenFile { name, writer, since: now, written: now });
         }
         let Some(file) = self.open.get_mut(folder) else { return Ok(()) };
@@ -226,8 +250,8 @@ impl Writer {
 
     fn close(&mut self, folder: &str) -> Result<()> {
         let Some(file) = self.open.remove(folder) else { return Ok(()) };
-        file.writer.finish()?;
-        self.closed.push((folder.to_owned(), file.name));
+        let on_its_way = file.writer.finish()?;
+        self.closed.push(Closed { folder: folder.to_owned(), name: file.name, on_its_way });
         Ok(())
     }
 }
@@ -235,8 +259,13 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         // What no checkpoint holds will be written again; what is open removes itself.
-        for (folder, name) in &self.closed {
-            let _ = store::remove(&self.options.path.join(folder).join(hidden(name)));
+        for file in &self.closed {
+            let path = self.options.path.join(&file.folder).join(hidden(&file.name));
+            let arrived = file.on_its_way.as_ref().map_or(Ok(()), |t| t.wait().and_then(|result| result));
+            // A server that does not answer is not asked again for each file: what stays is removed by whoever goes on.
+            if arrived.and_then(|()| self.options.store.remove(&path)).is_err() && store::is_remote(&path) {
+                return;
+            }
         }
     }
 }

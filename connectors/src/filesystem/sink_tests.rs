@@ -181,7 +181,7 @@ fn a_job_that_begins_with_anothers_savepoint_shows_what_is_in_it_and_touches_not
     }
     let mut part = Part::new(&attempt, dir.path(), 0, 0);
     part.files.push((String::new(), prepared.clone()));
-    let parts = [part.pack("checkpoint").unwrap()];
+    let parts = [part.pack(&super::super::store::Store::default(), "checkpoint").unwrap()];
     for fork in ["one", "two"] {
         let fork = JobInfo::detached(fork, 2);
         let earlier = dir.path().join(hidden(&name(&JobInfo::detached(&fork.id, 1), 7).1));
@@ -239,8 +239,10 @@ fn options_that_make_no_sense_are_refused() {
     assert!(fault(&[], &[("sink.partition-commit.policy.kind", "success-file")]).to_string().contains("no partitions"));
     assert!(fault(&["p", "a"], &[]).to_string().contains("no column besides"));
     assert!(fault(&["q"], &[]).to_string().contains("no physical column"));
-    let remote = table(Path::new("s3://bucket/x"), vec![column("a", DataType::Int64)], &[], &[("format", "json")]);
-    assert!(check(&remote).unwrap_err().to_string().contains("on no local disk"));
+    let at = |url: &str| table(Path::new(url), vec![column("a", DataType::Int64)], &[], &[("format", "json")]);
+    assert!(check(&at("gs://bucket/x")).unwrap_err().to_string().contains("in no storage that is known"));
+    assert!(check(&at("s3://bucket/../x")).unwrap_err().to_string().contains("write s3://BUCKET/FOLDER"));
+    check(&at("s3://bucket/x")).unwrap();
     let blocked = TempDir::new().unwrap();
     fs::write(blocked.path().join("file"), "").unwrap();
     let below = spec(&blocked.path().join("file/t"), &[], &[("format", "json")]);

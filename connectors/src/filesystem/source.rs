@@ -19,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use thalweg_engine::Waker;
 use thalweg_engine::batch::Batch;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
@@ -73,6 +74,7 @@ impl SourceFactory for FileSource {
             current: None,
             positions: Vec::new(),
             metrics: Arc::default(),
+            waker: Waker::noop(),
         }))
     }
 }
@@ -123,11 +125,12 @@ struct FileReader {
     /// Every split ever assigned, and where it stands; `None` = not read yet.
     positions: Vec<(SplitId, Option<u64>)>,
     metrics: Arc<NodeMetrics>,
+    waker: Waker,
 }
 
 impl SourceReader for FileReader {
     fn open(&mut self, ctx: &ReaderContext) -> Result<()> {
-        self.metrics = ctx.metrics.clone();
+        (self.metrics, self.waker) = (ctx.metrics.clone(), ctx.waker.clone());
         Ok(())
     }
 
@@ -156,6 +159,10 @@ impl SourceReader for FileReader {
             self.current = Some(self.start(next)?);
         }
         let Some(mut current) = self.current.take() else { return Ok(Poll::Finished) };
+        if current.ready.is_none() && !current.is_ready() {
+            self.current = Some(current);
+            return Ok(Poll::Idle { until: None });
+        }
         if current.ready.is_none() {
             current.ready = current.read(&self.layout).map_err(|e| e.context(format!("table `{}`", self.table)))?;
         }
@@ -205,12 +212,13 @@ impl FileReader {
         let input = match &self.options.format {
             FileFormat::Parquet(_) => {
                 let (rows, schema) = (next.position.unwrap_or(0), self.layout.file.clone());
-                let reader = ParquetReader::open(&next.spec, schema, rows, &self.metrics);
+                let reader = ParquetReader::open(&next.spec, &self.options.store, schema, rows, &self.metrics);
                 Input::Parquet(Box::new(reader.map_err(|e| e.context(table()))?))
             }
             _ => {
                 let columns = (self.layout.file.clone(), self.layout.fields.as_slice());
-                let reader = TextReader::open(&next.spec, &self.options, columns, next.position, &self.metrics);
+                let reader =
+                    TextReader::open(&next.spec, &self.options, columns, next.position, (&self.metrics, &self.waker));
                 Input::Text(Box::new(reader.map_err(|e| e.context(table()))?))
             }
         };
@@ -220,6 +228,14 @@ impl FileReader {
 }
 
 impl Current {
+    /// Whether a read would not wait for the network.
+    fn is_ready(&self) -> bool {
+        match &self.input {
+            Input::Text(reader) => reader.is_ready(),
+            Input::Parquet(_) => true,
+        }
+    }
+
     fn read(&mut self, layout: &Layout) -> Result<Option<Ready>> {
         let (rows, places, next, bad) = match &mut self.input {
             Input::Text(reader) => match reader.next()? {

@@ -1,23 +1,27 @@
-//! The one door to the disk: everything that the `filesystem` connector does with files goes through here.
+//! The one door to files, on the local disk or in a bucket: everything that the `filesystem` connector does with them goes through
+//! here. Which it is, a path says: `s3://bucket/folder/file` stands in a bucket.
 //!
 //! Invariants
-//! - F1 nothing is overwritten: files are created new, and published under a name that did not exist.
-//! - F2 a published file and its folder entry have reached the disk.
+//! - F1 nothing is overwritten with anything else: files are created new, and published under a name that did not exist.
+//! - F2 a published file is durable.
+//! - F3 a file that is being written is not there, or hidden.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use super::disk;
+use super::objects::{self, Chunks};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, PoisonError};
+use thalweg_engine::Waker;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::failpoint;
 use thalweg_engine::metrics::NodeMetrics;
+use thalweg_engine::s3::transfer::{Incoming, Outgoing};
+use thalweg_engine::s3::{self, Bucket, S3Options, Ticket};
 
 /// The most files that one table may have; more would not fit into the enumerator's memory.
 pub(super) const FILES_MAX: usize = 1_000_000;
-
-/// The deepest folder that is looked into.
-const DEPTH_MAX: usize = 64;
 
 /// A file as found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,26 +35,16 @@ pub(super) struct Found {
 
 /// Says which file an I/O error is about. What a retry cannot help is the user's.
 pub(super) fn failure(doing: &str, path: &Path, e: &std::io::Error) -> Error {
+    if let Some(known) = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return known.clone();
+    }
     let text = format!("{doing} `{}`: {e}", path.display());
     match e.kind() {
-        ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
-            Error::user(text)
-        }
+        std::io::ErrorKind::NotFound
+        | std::io::ErrorKind::PermissionDenied
+        | std::io::ErrorKind::NotADirectory
+        | std::io::ErrorKind::IsADirectory => Error::user(text),
         _ => Error::external(text),
-    }
-}
-
-/// A file of which the bytes count that are read.
-pub(super) struct Counted {
-    pub(super) file: File,
-    pub(super) metrics: Arc<NodeMetrics>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.file.read(bytes)?;
-        self.metrics.bytes_in.add(count as u64);
-        Ok(count)
     }
 }
 
@@ -59,180 +53,227 @@ pub(super) fn is_hidden(name: &str) -> bool {
     name.starts_with(['.', '_'])
 }
 
-/// All files in and under `root` that are not hidden, by path. `root` may be a file.
-pub(super) fn list(root: &Path) -> Result<Vec<Found>> {
-    let mut out = Vec::new();
-    let meta = fs::metadata(root).map_err(|e| failure("look into", root, &e))?;
-    if meta.is_file() {
-        let name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        out.push(found(root.to_owned(), name, &meta));
-        return Ok(out);
-    }
-    walk(root, "", 0, &mut out)?;
-    out.sort_by(|a, b| a.relative.cmp(&b.relative));
-    Ok(out)
+/// Whether a path is a pattern, if there is no file of that name.
+pub(super) fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '['])
 }
 
-fn walk(folder: &Path, prefix: &str, depth: usize, out: &mut Vec<Found>) -> Result<()> {
-    if depth > DEPTH_MAX {
-        return Err(Error::user(format!("look into `{}`: more than {DEPTH_MAX} folders deep", folder.display())));
-    }
-    let entries = fs::read_dir(folder).map_err(|e| failure("look into", folder, &e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| failure("look into", folder, &e))?;
-        let path = entry.path();
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            return Err(Error::user(format!("file `{}`: its name is no UTF-8", path.display())));
-        };
-        if is_hidden(&name) {
-            continue;
-        }
-        let meta = match fs::metadata(&path) {
-            Ok(meta) => meta,
-            // Gone since the folder was read.
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            Err(e) => return Err(failure("look at", &path, &e)),
-        };
-        let relative = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        if meta.is_dir() {
-            walk(&path, &relative, depth + 1, out)?;
-        } else if meta.is_file() {
-            out.push(found(path, relative, &meta));
-        }
-        if out.len() > FILES_MAX {
-            return Err(Error::user(format!("folder `{}`: more than {FILES_MAX} files", folder.display())));
-        }
-    }
-    Ok(())
+/// Whether a path leads into a bucket.
+pub(super) fn is_remote(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with(s3::SCHEME))
 }
 
-fn found(path: PathBuf, relative: String, meta: &fs::Metadata) -> Found {
-    let modified = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    let modified_ms = modified.and_then(|d| i64::try_from(d.as_millis()).ok()).unwrap_or(0);
-    Found { path, relative, bytes: meta.len(), modified_ms }
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    s3: S3Options,
+    buckets: Mutex<HashMap<String, Bucket>>,
 }
 
-/// All folders under `root`, relative, hidden ones aside; empty if there is no such folder.
-pub(super) fn folders(root: &Path, depth: usize) -> Result<Vec<String>> {
-    let mut level = vec![String::new()];
-    for _ in 0..depth {
-        let mut next = Vec::new();
-        for parent in &level {
-            let path = root.join(parent);
-            let entries = match fs::read_dir(&path) {
-                Ok(entries) => entries,
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(failure("look into", &path, &e)),
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if entry.path().is_dir() && !is_hidden(&name) {
-                    next.push(if parent.is_empty() { name } else { format!("{parent}/{name}") });
-                }
+impl Store {
+    pub(super) fn new(s3: S3Options) -> Store {
+        Store { s3, buckets: Mutex::default() }
+    }
+
+    /// Whether the settings allow to reach the path. Asks nobody.
+    pub(super) fn check(&self, path: &Path) -> Result<()> {
+        self.object(path).map(drop)
+    }
+
+    /// Bucket and key of a path that leads into one.
+    fn object(&self, path: &Path) -> Result<Option<(Bucket, String)>> {
+        let Some(url) = path.to_str().filter(|_| is_remote(path)) else { return Ok(None) };
+        let (name, key) = s3::parse(url)?;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = match buckets.get(&name) {
+            Some(bucket) => bucket.clone(),
+            None => {
+                let bucket = Bucket::open(&name, &self.s3)?;
+                buckets.insert(name, bucket.clone());
+                bucket
             }
+        };
+        Ok(Some((bucket, key)))
+    }
+
+    /// All files in and under a folder that are not hidden, by path; `path` may also be a file, or a pattern.
+    pub(super) fn find(&self, path: &Path) -> Result<Vec<Found>> {
+        match self.object(path)? {
+            Some((bucket, key)) => objects::find(&bucket, &key),
+            None => disk::find(path),
         }
-        level = next;
     }
-    level.sort();
-    Ok(level)
-}
 
-/// Opens a file to read from byte `at`.
-pub(super) fn open(path: &Path, at: u64) -> Result<File> {
-    let mut file = File::open(path).map_err(|e| failure("open", path, &e))?;
-    if at > 0 {
-        file.seek(SeekFrom::Start(at)).map_err(|e| failure("seek in", path, &e))?;
-    }
-    Ok(file)
-}
-
-/// All of a small file.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path, 0)?.read_to_end(&mut bytes).map_err(|e| failure("read", path, &e))?;
-    Ok(bytes)
-}
-
-/// Makes a file that must not exist, and the folders above it.
-pub(super) fn create(path: &Path) -> Result<File> {
-    if let Some(folder) = path.parent() {
-        create_folder(folder)?;
-    }
-    OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| failure("create", path, &e))
-}
-
-/// Makes a folder and those above it.
-pub(super) fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|e| failure("create folder", path, &e))
-}
-
-/// Brings a finished file to the disk.
-pub(super) fn sync(file: &File, path: &Path) -> Result<()> {
-    failpoint::step("file.close", || file.sync_all().map_err(|e| failure("sync", path, &e)))
-}
-
-fn sync_folder(path: &Path) -> Result<()> {
-    let Some(folder) = path.parent() else { return Ok(()) };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failure("sync folder", folder, &e))
-}
-
-/// Shows a hidden file under its name. Idempotent: done before is done.
-pub(super) fn publish(hidden: &Path, name: &Path) -> Result<()> {
-    failpoint::step("file.publish", || show(hidden, name))
-}
-
-fn show(hidden: &Path, name: &Path) -> Result<()> {
-    // A link fails where a rename would overwrite; after a crash between the two, the next call goes on.
-    match fs::hard_link(hidden, name) {
-        Ok(()) => {}
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        Err(e) if e.kind() == ErrorKind::NotFound && name.exists() => return Ok(()),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let text = format!("publish `{}`: neither it nor `{}` exists", name.display(), hidden.display());
-            return Err(Error::external(text).with_retry(false));
+    pub(super) fn exists(&self, path: &Path) -> Result<bool> {
+        match self.object(path)? {
+            Some((bucket, key)) => Ok(bucket.size(&key)?.is_some()),
+            None => Ok(path.exists()),
         }
-        Err(_) if !name.exists() => {
-            // No links on this disk; names are unique, so that a rename overwrites nothing.
-            fs::rename(hidden, name).map_err(|e| failure("publish", name, &e))?;
-            return sync_folder(name);
+    }
+
+    /// All folders under `root`, so deep, relative, hidden ones aside; empty if there is no such folder.
+    pub(super) fn folders(&self, root: &Path, depth: usize) -> Result<Vec<String>> {
+        match self.object(root)? {
+            Some((bucket, key)) => objects::folders(&bucket, &key, depth),
+            None => disk::folders(root, depth),
         }
-        Err(e) => return Err(failure("publish", name, &e)),
     }
-    sync_folder(name)?;
-    remove(hidden)
-}
 
-/// Makes an empty file, or leaves it as it is.
-pub(super) fn touch(path: &Path) -> Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let mut file = file.map_err(|e| failure("create", path, &e))?;
-    file.flush().map_err(|e| failure("create", path, &e))?;
-    sync(&file, path)?;
-    sync_folder(path)
-}
-
-/// Removes a file; gone before is gone.
-pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(failure("remove", path, &e)),
-        _ => Ok(()),
+    /// Opens a file to be read from byte `at`; it has so many bytes. `wake` is called when there is more to read.
+    pub(super) fn open(&self, path: &Path, at: u64, bytes: u64, wake: &Waker) -> Result<Input> {
+        let Some((bucket, key)) = self.object(path)? else { return Ok(Input::File(disk::open(path, at)?)) };
+        let wake = wake.clone();
+        let incoming = Incoming::open(&bucket, &key, at, bytes, move || wake.wake())?;
+        Ok(Input::Object(Arc::new(Mutex::new(incoming))))
     }
-}
 
-/// The hidden files under `root` whose name starts with `prefix`.
-pub(super) fn hidden_files(root: &Path, prefix: &str) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let path = entry.path();
-            if name.starts_with(prefix) && path.is_file() {
-                out.push(path);
-            } else if depth < DEPTH_MAX && !is_hidden(&name) && path.is_dir() {
-                folders.push((path, depth + 1));
+    /// A file of which parts are read in any order; it has so many bytes.
+    pub(super) fn chunks(&self, path: &Path, bytes: u64) -> Result<Chunks> {
+        Ok(match self.object(path)? {
+            Some((bucket, key)) => Chunks::object(bucket, key, bytes),
+            None => Chunks::File(disk::open(path, 0)?),
+        })
+    }
+
+    /// All of a small file.
+    pub(super) fn read(&self, path: &Path) -> Result<Vec<u8>> {
+        match self.object(path)? {
+            Some((bucket, key)) => {
+                bucket.get(&key)?.ok_or_else(|| Error::user(format!("read `{}`: it does not exist", path.display())))
+            }
+            None => disk::read(path),
+        }
+    }
+
+    /// Begins a file that must not exist, with the folders above it. `wake` is called when a finished one has arrived.
+    pub(super) fn create(&self, path: &Path, wake: &Waker) -> Result<Draft> {
+        let Some((bucket, key)) = self.object(path)? else { return Ok(Draft::File(disk::create(path)?)) };
+        let wake = wake.clone();
+        Ok(Draft::Object(Box::new(Outgoing::begin(&bucket, &key, move || wake.wake())?)))
+    }
+
+    /// Makes a small file that must not exist.
+    pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        match self.object(path)? {
+            Some((bucket, key)) => failpoint::step("file.close", || bucket.put(&key, bytes)),
+            None => {
+                let mut file = disk::create(path)?;
+                file.write_all(bytes).map_err(|e| failure("write", path, &e))?;
+                disk::sync(&file, path)
             }
         }
     }
-    out
+
+    /// Whether files can be made in a folder; makes the folder.
+    pub(super) fn probe(&self, folder: &Path) -> Result<()> {
+        let probe = folder.join(format!(".probe-{}", std::process::id()));
+        match self.object(&probe)? {
+            Some((bucket, key)) => bucket.put(&key, b"").and_then(|()| bucket.delete(&key)),
+            None => {
+                disk::create_folder(folder)?;
+                // Left over from a process of the same number that died right here.
+                disk::remove(&probe).and_then(|()| disk::create(&probe))?;
+                disk::remove(&probe)
+            }
+        }
+    }
+
+    /// Shows a hidden file under its name. Idempotent: done before is done.
+    pub(super) fn publish(&self, hidden: &Path, name: &Path) -> Result<()> {
+        failpoint::step("file.publish", || match (self.object(hidden)?, self.object(name)?) {
+            (Some((bucket, from)), Some((_, to))) => objects::publish(&bucket, &from, &to),
+            _ => disk::publish(hidden, name),
+        })
+    }
+
+    /// Makes an empty file, or leaves it as it is.
+    pub(super) fn touch(&self, path: &Path) -> Result<()> {
+        match self.object(path)? {
+            Some((bucket, key)) if bucket.size(&key)?.is_none() => bucket.put(&key, b""),
+            Some(_) => Ok(()),
+            None => disk::touch(path),
+        }
+    }
+
+    /// Removes a file; gone before is gone.
+    pub(super) fn remove(&self, path: &Path) -> Result<()> {
+        match self.object(path)? {
+            Some((bucket, key)) => bucket.delete(&key),
+            None => disk::remove(path),
+        }
+    }
+
+    /// The hidden files under `root` whose name starts with `prefix`.
+    pub(super) fn hidden_files(&self, root: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+        match self.object(root)? {
+            Some((bucket, key)) => objects::hidden(&bucket, &key, prefix),
+            None => Ok(disk::hidden_files(root, prefix)),
+        }
+    }
+}
+
+/// A file that is read from its beginning to its end.
+#[derive(Clone)]
+pub(super) enum Input {
+    File(Arc<File>),
+    Object(Arc<Mutex<Incoming>>),
+}
+
+impl Input {
+    /// Whether a read would not wait for the network.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Input::File(_) => true,
+            Input::Object(incoming) => incoming.lock().unwrap_or_else(PoisonError::into_inner).is_ready(),
+        }
+    }
+}
+
+/// An input of which the bytes count that are read.
+pub(super) struct Counted {
+    pub(super) input: Input,
+    pub(super) metrics: Arc<NodeMetrics>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let count = match &self.input {
+            Input::File(file) => (&**file).read(bytes)?,
+            Input::Object(incoming) => incoming.lock().unwrap_or_else(PoisonError::into_inner).read(bytes)?,
+        };
+        self.metrics.bytes_in.add(count as u64);
+        Ok(count)
+    }
+}
+
+/// A file that is being written.
+pub(super) enum Draft {
+    File(File),
+    Object(Box<Outgoing>),
+}
+
+impl Draft {
+    /// Ends the file and makes it durable; a file in a bucket when the ticket says so.
+    pub(super) fn close(self, path: &Path) -> Result<Option<Ticket<Result<()>>>> {
+        match self {
+            Draft::File(file) => disk::sync(&file, path).map(|()| None),
+            Draft::Object(outgoing) => failpoint::step("file.close", || outgoing.finish().map(Some)),
+        }
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Draft::File(file) => file.write(bytes),
+            Draft::Object(outgoing) => outgoing.write(bytes).map(|()| bytes.len()).map_err(std::io::Error::other),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Draft::File(file) => file.flush(),
+            Draft::Object(_) => Ok(()),
+        }
+    }
 }

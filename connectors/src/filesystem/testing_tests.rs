@@ -38,6 +38,7 @@ pub(super) fn table(path: &Path, columns: Vec<TableColumn>, keys: &[&str], optio
     let base = [("connector".to_owned(), "filesystem".to_owned()), ("path".to_owned(), path)];
     let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
     TableSpec {
+        s3: thalweg_engine::s3::S3Options::default(),
         name: "t".into(),
         columns,
         primary_key: vec![],

@@ -9,7 +9,7 @@
 
 use super::discover::FileSplit;
 use super::options::{Compression, FileFormat, FileOptions};
-use super::store;
+use super::store::{self, Input};
 use crate::format::csv::CsvDecoder;
 use crate::format::json::JsonDecoder;
 use crate::format::lines::LineSplitter;
@@ -19,6 +19,7 @@ use arrow::datatypes::SchemaRef;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use thalweg_engine::Waker;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::metrics::NodeMetrics;
 
@@ -57,6 +58,8 @@ pub(super) struct Rows {
 pub(super) struct TextReader {
     path: PathBuf,
     input: Box<dyn Read + Send>,
+    /// What that reads from.
+    source: Input,
     lines: LineSplitter,
     format: Format,
     chunk: Vec<u8>,
@@ -79,7 +82,7 @@ impl TextReader {
         options: &FileOptions,
         (schema, fields): (SchemaRef, &[String]),
         position: Option<u64>,
-        metrics: &Arc<NodeMetrics>,
+        (metrics, wake): (&Arc<NodeMetrics>, &Waker),
     ) -> Result<TextReader> {
         let compression = Compression::of_name(&split.path.to_string_lossy());
         let format = match &options.format {
@@ -96,7 +99,8 @@ impl TextReader {
         let partial = position.is_none() && split.start > 0;
         let whole = compression != Compression::None || header_due;
         let at = if whole { 0 } else { from - u64::from(partial) };
-        let file = store::Counted { file: store::open(&split.path, at)?, metrics: metrics.clone() };
+        let source = options.store.open(&split.path, at, split.bytes, wake)?;
+        let file = store::Counted { input: source.clone(), metrics: metrics.clone() };
         let mut input: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(file),
             Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file))),
@@ -127,6 +131,7 @@ impl TextReader {
         Ok(TextReader {
             path: split.path.clone(),
             input,
+            source,
             lines,
             format,
             chunk: vec![0; CHUNK_BYTES],
@@ -137,6 +142,11 @@ impl TextReader {
             header_due,
             done: false,
         })
+    }
+
+    /// Whether the next chunk is there; if not, its arrival wakes the reader.
+    pub(super) fn is_ready(&self) -> bool {
+        self.done || self.source.is_ready()
     }
 
     /// The rows of the next chunk that has any; `None` at the end of the split.
@@ -154,8 +164,7 @@ impl TextReader {
             match self.input.read(&mut self.chunk) {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(e) => {
-                    let text = format!("cannot be read after byte {}: {e}", self.taken);
-                    return Err(Error::user(text));
+                    return Err(unreadable(self.taken, &e));
                 }
                 Ok(count) => break count,
             }
@@ -193,11 +202,17 @@ impl TextReader {
     }
 }
 
+/// What the storage says, or what is wrong with the file.
+fn unreadable(after: u64, e: &std::io::Error) -> Error {
+    let known = e.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    known.cloned().unwrap_or_else(|| Error::user(format!("cannot be read after byte {after}: {e}")))
+}
+
 /// The first bytes of a text, as many as a mark has. Errors: they say that it is in no encoding that can be read.
 fn start_of(input: &mut impl Read) -> Result<Vec<u8>> {
     let mut start = Vec::with_capacity(MARK.len());
     let read = input.take(MARK.len() as u64).read_to_end(&mut start);
-    read.map_err(|e| Error::user(format!("cannot be read after byte {}: {e}", start.len())))?;
+    read.map_err(|e| unreadable(start.len() as u64, &e))?;
     if start.starts_with(b"\xFF\xFE") || start.starts_with(b"\xFE\xFF") {
         return Err(Error::user("begins with the byte order mark of UTF-16; only UTF-8 can be read: convert it"));
     }

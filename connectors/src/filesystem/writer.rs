@@ -3,7 +3,7 @@
 //! Called by the sink. A file that is dropped unfinished is removed.
 
 use super::options::{Compression, FileFormat, FileOptions, ParquetCompression};
-use super::store;
+use super::store::{self, Draft, Store};
 use crate::format::csv::CsvEncoder;
 use crate::format::json::JsonEncoder;
 use crate::format::{Encoded, Encoder};
@@ -13,17 +13,19 @@ use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as ParquetCodec, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thalweg_engine::Waker;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::s3::Ticket;
 
 /// Rows of a parquet file that are held in memory until they become a row group.
 const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// A file and the bytes that went through it.
 struct Counted {
-    file: File,
+    file: Draft,
     bytes: u64,
 }
 
@@ -62,7 +64,7 @@ impl Stream {
         }
     }
 
-    fn finish(self) -> std::io::Result<File> {
+    fn finish(self) -> std::io::Result<Draft> {
         let mut counted = match self {
             Stream::Plain(w) => w,
             Stream::Gzip(w) => w.finish()?,
@@ -75,20 +77,21 @@ impl Stream {
 
 enum Body {
     Text { stream: Box<Stream>, encoder: Box<dyn Encoder>, encoded: Encoded, lines: Vec<u8> },
-    Parquet(Box<ArrowWriter<File>>),
+    Parquet(Box<ArrowWriter<Draft>>),
 }
 
 /// See the module.
 pub(super) struct FileWriter {
     path: PathBuf,
+    store: Arc<Store>,
     body: Option<Body>,
 }
 
 impl FileWriter {
     /// Makes the file `path`, which must not exist, for rows of `schema`.
-    pub(super) fn create(path: &Path, schema: &SchemaRef, options: &FileOptions) -> Result<FileWriter> {
-        let file = store::create(path)?;
-        let mut writer = FileWriter { path: path.to_owned(), body: None };
+    pub(super) fn create(path: &Path, schema: &SchemaRef, options: &FileOptions, wake: &Waker) -> Result<FileWriter> {
+        let file = options.store.create(path, wake)?;
+        let mut writer = FileWriter { path: path.to_owned(), store: options.store.clone(), body: None };
         writer.body = Some(match &options.format {
             FileFormat::Json(json) => text(file, Box::new(JsonEncoder::new(*json)), vec![], options, path)?,
             FileFormat::Csv(csv) => {
@@ -142,8 +145,8 @@ impl FileWriter {
         }
     }
 
-    /// Ends the file and brings it to the disk, still hidden.
-    pub(super) fn finish(mut self) -> Result<()> {
+    /// Ends the file and makes it durable, still hidden: at once, or when the ticket says so.
+    pub(super) fn finish(mut self) -> Result<Option<Ticket<Result<()>>>> {
         let path = self.path.clone();
         let file = match self.body.take() {
             None => return Err(Error::internal(format!("file `{}` is finished", path.display()))),
@@ -152,10 +155,10 @@ impl FileWriter {
                 writer.into_inner().map_err(|e| Error::external(format!("finish `{}`: {e}", path.display())))
             }
         };
-        let done = file.and_then(|file| store::sync(&file, &path));
+        let done = file.and_then(|file| file.close(&path));
         if done.is_err() {
             // The first error is what counts.
-            let _ = store::remove(&path);
+            let _ = self.store.remove(&path);
         }
         done
     }
@@ -163,14 +166,14 @@ impl FileWriter {
 
 impl Drop for FileWriter {
     fn drop(&mut self) {
-        if self.body.take().is_some() {
-            // The job is failing or was cancelled; there is nobody to tell.
-            let _ = store::remove(&self.path);
+        // An object that is not finished never appears. The job is failing or was cancelled; there is nobody to tell.
+        if self.body.take().is_some() && !store::is_remote(&self.path) {
+            let _ = self.store.remove(&self.path);
         }
     }
 }
 
-fn text(file: File, encoder: Box<dyn Encoder>, header: Vec<u8>, options: &FileOptions, path: &Path) -> Result<Body> {
+fn text(file: Draft, encoder: Box<dyn Encoder>, header: Vec<u8>, options: &FileOptions, path: &Path) -> Result<Body> {
     let failed = |e: std::io::Error| store::failure("write", path, &e);
     let counted = Counted { file, bytes: 0 };
     let mut stream = match options.compression {

@@ -6,13 +6,13 @@
 
 use super::failure::{failure, is_absent, is_beyond_the_end};
 use super::options::S3Options;
-use super::runtime::{FIRST, LATER, Outcome, run};
+use super::runtime::{FIRST, LATER, Outcome, limited, start};
+use super::transfer::Outgoing;
 use crate::checkpoint::objects::{Created, Listed};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
-use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
@@ -26,8 +26,11 @@ pub const PART_BYTES: usize = 8 << 20;
 /// How often who creates looks again, when the server says that somebody else is at it.
 const CONFLICTS: u32 = 20;
 
-/// See the module.
-pub struct Bucket {
+/// See the module. Clones are the same bucket.
+#[derive(Clone)]
+pub struct Bucket(Arc<Inner>);
+
+struct Inner {
     name: String,
     server: String,
     has_keys: bool,
@@ -41,7 +44,7 @@ pub struct Bucket {
 
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bucket").field("name", &self.name).field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Bucket").field("name", &self.0.name).field("server", &self.0.server).finish_non_exhaustive()
     }
 }
 
@@ -58,7 +61,7 @@ impl Bucket {
     /// The bucket of that name. Asks nobody. Errors: `user`, naming the setting.
     pub fn open(name: &str, options: &S3Options) -> Result<Bucket> {
         let made = options.client(name)?;
-        Ok(Bucket {
+        Ok(Bucket(Arc::new(Inner {
             name: name.to_owned(),
             server: made.server,
             has_keys: made.has_keys,
@@ -66,21 +69,21 @@ impl Bucket {
             answered: AtomicBool::new(false),
             creates: Mutex::new(false),
             probes: AtomicU64::new(0),
-        })
+        })))
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The server, for people.
     pub fn server(&self) -> &str {
-        &self.server
+        &self.0.server
     }
 
     pub(super) fn has_keys(&self) -> bool {
-        self.has_keys
+        self.0.has_keys
     }
 
     /// Makes an object, if there is none of that key. Errors: `user` where a retry cannot help, `external` otherwise; whether it is
@@ -116,12 +119,12 @@ impl Bucket {
 
     /// Finds out, once, whether the server creates only what is absent: some overwrite whatever is asked.
     fn check_creates(&self, key: &str) -> Result<()> {
-        let mut known = self.creates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.creates.lock().unwrap_or_else(PoisonError::into_inner);
         if *known {
             return Ok(());
         }
         let clock = Clock::system();
-        let number = self.probes.fetch_add(1, Ordering::Relaxed);
+        let number = self.0.probes.fetch_add(1, Ordering::Relaxed);
         let unique = format!("{:x}-{:x}-{number}", clock.wall_ms(), std::process::id());
         let folder = key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
         let probe = format!("{folder}{}probe-{unique}", super::folder::TEMPORARY);
@@ -133,7 +136,7 @@ impl Bucket {
                 "create `{}`: {} overwrites objects although it is asked not to (`If-None-Match: *`), so that two runs of \
                  one job could not be told apart; use a server that knows conditional writes, or a local folder",
                 self.url(key),
-                self.server
+                self.0.server
             );
             return Err(Error::user(text));
         }
@@ -143,31 +146,9 @@ impl Bucket {
 
     /// Writes an object, over what may be there.
     pub fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        if bytes.len() > PART_BYTES {
-            let mut upload = self.upload(key)?;
-            for part in bytes.chunks(PART_BYTES) {
-                upload.part(part.to_vec())?;
-            }
-            return upload.finish();
-        }
-        let (path, payload) = (self.path(key)?, PutPayload::from(bytes.to_vec()));
-        let put = self.ask(move |client| {
-            let (path, payload) = (path.clone(), payload.clone());
-            async move { client.put_opts(&path, payload, PutOptions::default()).await }
-        })?;
-        self.done("write", key, put).map(drop)
-    }
-
-    /// Begins to write an object in parts; it appears when they are complete.
-    pub fn upload(&self, key: &str) -> Result<Upload<'_>> {
-        let path = self.path(key)?;
-        let begun = path.clone();
-        let id = self.ask(move |client| {
-            let path = begun.clone();
-            async move { client.create_multipart(&path).await }
-        })?;
-        let id = self.done("write", key, id)?;
-        Ok(Upload { bucket: self, key: key.to_owned(), path, id, parts: vec![], is_open: true })
+        let mut outgoing = Outgoing::begin(self, key, || {})?;
+        outgoing.write(bytes)?;
+        outgoing.finish()?.wait()?
     }
 
     /// The bytes of an object; `None` if there is none.
@@ -185,8 +166,13 @@ impl Bucket {
 
     /// Some bytes of an object, fewer at its end; `None` if there is no object.
     pub fn range(&self, key: &str, range: Range<u64>) -> Result<Option<Piece>> {
+        let (bucket, key) = (self.clone(), key.to_owned());
+        start(async move { bucket.piece(&key, range).await })?.wait()?
+    }
+
+    pub(super) async fn piece(&self, key: &str, range: Range<u64>) -> Result<Option<Piece>> {
         let path = self.path(key)?;
-        let answer = self.ask(move |client| {
+        let read = self.answer(|client| {
             let path = path.clone();
             let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
             async move {
@@ -194,24 +180,36 @@ impl Bucket {
                 let of = found.meta.size;
                 Ok(Piece { bytes: found.bytes().await?.into(), of })
             }
-        })?;
-        match answer {
+        });
+        match read.await {
             Outcome::Failed(e) if is_absent(&e) => Ok(None),
-            Outcome::Failed(e) if is_beyond_the_end(&e) => Ok(self.size(key)?.map(|of| Piece { bytes: vec![], of })),
+            Outcome::Failed(e) if is_beyond_the_end(&e) => {
+                let of = self.head(&path).await;
+                Ok(self.present("look at", key, of)?.map(|of| Piece { bytes: vec![], of }))
+            }
             answer => self.done("read", key, answer).map(Some),
         }
     }
 
     /// The bytes that an object has; `None` if there is none.
     pub fn size(&self, key: &str) -> Result<Option<u64>> {
-        let path = self.path(key)?;
-        let answer = self.ask(move |client| {
+        let (bucket, path) = (self.clone(), self.path(key)?);
+        let of = start(async move { bucket.head(&path).await })?.wait()?;
+        self.present("look at", key, of)
+    }
+
+    pub(super) async fn head(&self, path: &Path) -> Outcome<u64> {
+        let size = |client: Arc<AmazonS3>| {
             let path = path.clone();
-            async move { client.head(&path).await }
-        })?;
-        match answer {
+            async move { client.head(&path).await.map(|meta| meta.size) }
+        };
+        self.answer(size).await
+    }
+
+    fn present<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<Option<T>> {
+        match outcome {
             Outcome::Failed(e) if is_absent(&e) => Ok(None),
-            answer => self.done("look at", key, answer).map(|meta| Some(meta.size)),
+            answer => self.done(doing, key, answer).map(Some),
         }
     }
 
@@ -251,10 +249,7 @@ impl Bucket {
             let path = path.clone();
             async move { client.delete(&path).await }
         })?;
-        match answer {
-            Outcome::Failed(e) if is_absent(&e) => Ok(()),
-            answer => self.done("remove", key, answer),
-        }
+        self.present("remove", key, answer).map(drop)
     }
 
     /// Copies an object within the server, over what may be there; false if there is none.
@@ -264,18 +259,15 @@ impl Bucket {
             let (source, target) = (source.clone(), target.clone());
             async move { client.copy(&source, &target).await }
         })?;
-        match answer {
-            Outcome::Failed(e) if is_absent(&e) => Ok(false),
-            answer => self.done("copy", from, answer).map(|()| true),
-        }
+        self.present("copy", from, answer).map(|copied| copied.is_some())
     }
 
     /// The URL of a key.
     pub fn url(&self, key: &str) -> String {
-        format!("{}{}/{key}", super::SCHEME, self.name)
+        format!("{}{}/{key}", super::SCHEME, self.0.name)
     }
 
-    fn path(&self, key: &str) -> Result<Path> {
+    pub(super) fn path(&self, key: &str) -> Result<Path> {
         Path::parse(key).map_err(|e| Error::user(format!("`{}` names no object: {e}", self.url(key))))
     }
 
@@ -283,7 +275,7 @@ impl Bucket {
         failure(self, &format!("{doing} `{}`", self.url(key)), e)
     }
 
-    fn done<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<T> {
+    pub(super) fn done<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<T> {
         match outcome {
             Outcome::Done(answer) => Ok(answer),
             Outcome::Failed(e) => Err(self.failed(doing, key, &e)),
@@ -295,75 +287,26 @@ impl Bucket {
         T: Send + 'static,
         F: Future<Output = object_store::Result<T>> + Send + 'static,
     {
-        let client = self.client.clone();
-        let limits = if self.answered.load(Ordering::Relaxed) { LATER } else { FIRST };
-        let outcome = run(limits, move || request(client.clone()))?;
+        let bucket = self.clone();
+        start(async move { bucket.answer(request).await })?.wait()
+    }
+
+    /// Asks, again if what stood in the way may have passed.
+    pub(super) async fn answer<T, F>(&self, request: impl Fn(Arc<AmazonS3>) -> F) -> Outcome<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        let client = self.0.client.clone();
+        let limits = if self.0.answered.load(Ordering::Relaxed) { LATER } else { FIRST };
+        let outcome = limited(limits, move || request(client.clone())).await;
         // That something is absent or taken is an answer too.
         let answered = match &outcome {
             Outcome::Done(_) => true,
             Outcome::Failed(e) => is_absent(e) || matches!(e, object_store::Error::AlreadyExists { .. }),
         };
         if answered {
-            self.answered.store(true, Ordering::Relaxed);
+            self.0.answered.store(true, Ordering::Relaxed);
         }
-        Ok(outcome)
-    }
-}
-
-/// An object that is being written in parts. One that is dropped unfinished never appears.
-#[derive(Debug)]
-pub struct Upload<'a> {
-    bucket: &'a Bucket,
-    key: String,
-    path: Path,
-    id: String,
-    parts: Vec<PartId>,
-    is_open: bool,
-}
-
-impl Upload<'_> {
-    /// Sends the next part; all but the last must be of [`PART_BYTES`].
-    pub fn part(&mut self, bytes: Vec<u8>) -> Result<()> {
-        let (path, id, index, payload) =
-            (self.path.clone(), self.id.clone(), self.parts.len(), PutPayload::from(bytes));
-        let answer = self.bucket.ask(move |client| {
-            let (path, id, payload) = (path.clone(), id.clone(), payload.clone());
-            async move { client.put_part(&path, &id, index, payload).await }
-        })?;
-        self.parts.push(self.bucket.done("write", &self.key, answer)?);
-        Ok(())
-    }
-
-    /// Makes the object appear.
-    pub fn finish(mut self) -> Result<()> {
-        let (path, id, parts) = (self.path.clone(), self.id.clone(), std::mem::take(&mut self.parts));
-        let answer = self.bucket.ask(move |client| {
-            let (path, id, parts) = (path.clone(), id.clone(), parts.clone());
-            async move { client.complete_multipart(&path, &id, parts).await }
-        })?;
-        // An upload that is not known any more was finished by an attempt whose answer was lost.
-        if let Outcome::Failed(e) = &answer
-            && is_absent(e)
-            && self.bucket.size(&self.key)?.is_some()
-        {
-            self.is_open = false;
-            return Ok(());
-        }
-        self.bucket.done("write", &self.key, answer)?;
-        self.is_open = false;
-        Ok(())
-    }
-}
-
-impl Drop for Upload<'_> {
-    fn drop(&mut self) {
-        if self.is_open {
-            let (path, id) = (self.path.clone(), self.id.clone());
-            // What failed before is what counts.
-            let _ = self.bucket.ask(move |client| {
-                let (path, id) = (path.clone(), id.clone());
-                async move { client.abort_multipart(&path, &id).await }
-            });
-        }
+        outcome
     }
 }

@@ -5,6 +5,7 @@
 //! | [`options`] | endpoint, credentials and the like |
 //! | [`bucket`] | a bucket: create, read, list, delete, copy |
 //! | [`folder`] | what stands below a prefix, as the vault of checkpoints wants it |
+//! | [`transfer`] | large objects on their way: parts going out, pieces coming in, while their owner does something else |
 //! | `runtime` | the thread on which requests run; attempts and their limits |
 //! | `failure` | what a server's errors mean |
 
@@ -15,9 +16,11 @@ pub mod options;
 mod runtime;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod transfer;
 
 pub use bucket::Bucket;
 pub use options::S3Options;
+pub use runtime::Ticket;
 
 use crate::error::{Error, Result};
 

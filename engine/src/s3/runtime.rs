@@ -6,7 +6,7 @@
 use super::failure::is_passing;
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 
@@ -53,24 +53,61 @@ fn handle() -> Result<Handle> {
     HANDLE.get_or_init(start).clone()
 }
 
-/// Runs a request, again if what stood in its way may have passed, and waits for the answer.
-pub(super) fn run<T, F>(limits: Limits, request: impl Fn() -> F + Send + 'static) -> Result<Outcome<T>>
-where
-    T: Send + 'static,
-    F: Future<Output = object_store::Result<T>> + Send + 'static,
-{
+/// The answer to something that was started.
+#[derive(Debug)]
+pub struct Ticket<T>(Receiver<T>);
+
+impl<T> Ticket<T> {
+    /// Waits for the answer.
+    pub fn wait(&self) -> Result<T> {
+        self.0.recv().map_err(|_| dropped())
+    }
+
+    /// The answer, if it is there.
+    pub fn poll(&self) -> Result<Option<T>> {
+        match self.0.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(dropped()),
+        }
+    }
+}
+
+fn dropped() -> Error {
+    Error::internal("a request to object storage was dropped").with_retry(true)
+}
+
+/// Starts something on the thread of the requests.
+pub(super) fn start<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<Ticket<T>> {
+    start_then(work, || {})
+}
+
+/// The same; `done` is called when the ticket has the answer, and not before.
+pub(super) fn start_then<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+    done: impl FnOnce() + Send + 'static,
+) -> Result<Ticket<T>> {
     let (tell, told) = sync_channel(1);
     handle()?.spawn(async move {
-        let mut last = None;
-        let done = tokio::time::timeout(limits.all, attempts(limits, request, &mut last)).await;
-        let outcome = match (done, last) {
-            (Ok(outcome), _) => outcome,
-            (Err(_), Some(e)) => Outcome::Failed(e),
-            (Err(_), None) => Outcome::Failed(late(limits.all)),
-        };
-        let _ = tell.send(outcome);
+        // Who asked may be gone.
+        let _ = tell.send(work.await);
+        done();
     });
-    told.recv().map_err(|_| Error::internal("a request to object storage was dropped").with_retry(true))
+    Ok(Ticket(told))
+}
+
+/// Makes a request, again if what stood in its way may have passed.
+pub(super) async fn limited<T, F>(limits: Limits, request: impl Fn() -> F) -> Outcome<T>
+where
+    F: Future<Output = object_store::Result<T>>,
+{
+    let mut last = None;
+    let done = tokio::time::timeout(limits.all, attempts(limits, request, &mut last)).await;
+    match (done, last) {
+        (Ok(outcome), _) => outcome,
+        (Err(_), Some(e)) => Outcome::Failed(e),
+        (Err(_), None) => Outcome::Failed(late(limits.all)),
+    }
 }
 
 async fn attempts<T, F: Future<Output = object_store::Result<T>>>(
@@ -97,4 +134,28 @@ async fn attempts<T, F: Future<Output = object_store::Result<T>>>(
 
 fn late(limit: Duration) -> object_store::Error {
     object_store::Error::Generic { store: "S3", source: format!("nothing came within {} s", limit.as_secs()).into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn who_is_told_that_something_is_done_finds_the_answer() {
+        for i in 0..200 {
+            let (tell, told) = channel();
+            let ticket = start_then(async move { i }, move || tell.send(()).unwrap()).unwrap();
+            told.recv().unwrap();
+            assert_eq!(ticket.poll().unwrap(), Some(i), "a sink that waits is woken once only");
+        }
+    }
+
+    #[test]
+    fn what_panics_is_an_error_of_whoever_waits() {
+        let ticket = start(async { panic!("boom") }).unwrap();
+        let e = ticket.wait().err().unwrap();
+        assert!(e.retry() && e.message().contains("dropped"), "{e}");
+        assert_eq!(start(async { 7 }).unwrap().wait().unwrap(), 7, "and the thread goes on");
+    }
 }

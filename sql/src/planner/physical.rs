@@ -56,18 +56,24 @@ pub(crate) struct Emit<'a> {
     /// What sinks take as it is.
     written: BTreeSet<StreamId>,
     connectors: &'a dyn Connectors,
+    settings: &'a BTreeMap<String, String>,
     graph: Graph,
     ids: BTreeSet<String>,
     pub(crate) made: BTreeMap<StreamId, Made>,
     pub(crate) span: Span,
 }
 
-/// The graph of a job, and which nodes of it every stream became.
-pub(crate) fn graph(plan: &JobPlan, connectors: &dyn Connectors) -> Result<(Graph, BTreeMap<StreamId, Made>)> {
+/// The graph of a job, and which nodes of it every stream became. `settings`: what SET has said.
+pub(crate) fn graph(
+    plan: &JobPlan,
+    connectors: &dyn Connectors,
+    settings: &BTreeMap<String, String>,
+) -> Result<(Graph, BTreeMap<StreamId, Made>)> {
     let mut emit = Emit {
         streams: &plan.streams,
         written: plan.sinks.iter().flat_map(|s| s.inputs.iter().copied()).collect(),
         connectors,
+        settings,
         graph: Graph::new(),
         ids: BTreeSet::new(),
         made: BTreeMap::new(),
@@ -139,7 +145,7 @@ impl Emit<'_> {
         let written = self.written.contains(&id);
         let (schema, places) = prune(&node.schema, &usage(self.streams, id, watermark.as_ref(), written));
         let schema = Arc::new(schema);
-        let factory = self.connectors.source(&TableSpec::of(table), Arc::clone(&schema));
+        let factory = self.connectors.source(&TableSpec::of(table, self.settings), Arc::clone(&schema));
         let factory = self.connected(factory, table)?;
         let watermark = watermark.map(|expr| watermark_factory(expr, &schema, &places)).transpose()?;
         let kind = NodeKind::Source { factory, watermark, name: table.name.clone() };
@@ -219,7 +225,7 @@ impl Emit<'_> {
     }
 
     fn sink(&mut self, table: &Arc<Table>, inputs: Vec<Input>) -> Result<()> {
-        let factory = self.connectors.sink(&TableSpec::of(table), super::written_schema(table));
+        let factory = self.connectors.sink(&TableSpec::of(table, self.settings), super::written_schema(table));
         let kind = NodeKind::Sink { factory: self.connected(factory, table)?, name: table.name.clone() };
         let id = self.id(format!("sink-{}", table.name));
         let spec = NodeSpec::new(id, format!("write {}", table.name), kind, inputs);
