@@ -26,6 +26,22 @@ pub fn environment<'a>(command: &'a mut Command, options: &S3Options) -> &'a mut
     command.env("THALWEG_S3_ALLOW_HTTP", options.allow_http.to_string())
 }
 
+/// The newest generation that has completed and committed a checkpoint in a folder; 0: none.
+pub fn generation(url: &str, options: &S3Options) -> u64 {
+    let generation = |name: &str| name.strip_prefix("markers/")?.split_once('-')?.0.parse().ok();
+    let listed = Objects::at(url, options).unwrap().list("markers").unwrap();
+    listed.iter().filter_map(|l| generation(&l.name)).max().unwrap_or(0)
+}
+
+/// Waits until this generation or a later one has committed a checkpoint, for sixty seconds at most.
+pub fn await_checkpoint(url: &str, options: &S3Options, wanted: u64) {
+    let clock = Clock::system();
+    while generation(url, options) < wanted {
+        assert!(clock.now().as_secs() < 60, "no checkpoint of generation {wanted}");
+        crash::wait(10);
+    }
+}
+
 /// Bids per auction in windows, into files; checkpoints in a bucket.
 struct Job {
     sql: SqlFile,
@@ -74,18 +90,12 @@ impl Job {
         Objects::at(&self.url, &self.options).unwrap()
     }
 
-    /// The newest generation that has completed and committed a checkpoint; 0: none.
     fn generation(&self) -> u64 {
-        let generation = |name: &str| name.strip_prefix("markers/")?.split_once('-')?.0.parse().ok();
-        self.objects().list("markers").unwrap().iter().filter_map(|l| generation(&l.name)).max().unwrap_or(0)
+        generation(&self.url, &self.options)
     }
 
     fn await_checkpoint(&self, wanted: u64) {
-        let clock = Clock::system();
-        while self.generation() < wanted {
-            assert!(clock.now().as_secs() < 60, "no checkpoint of generation {wanted}");
-            crash::wait(10);
-        }
+        await_checkpoint(&self.url, &self.options, wanted);
     }
 
     /// The visible lines of all files, with how often each is there, and the number of hidden files.

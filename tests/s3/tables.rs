@@ -2,7 +2,7 @@
 
 use crate::binary::{Ended, SqlFile, thalweg};
 use crate::crash;
-use crate::jobs::environment;
+use crate::jobs::{await_checkpoint, environment, generation};
 use crate::proxy::{Mode, Proxy};
 use flate2::write::GzEncoder;
 use std::collections::BTreeMap;
@@ -229,7 +229,10 @@ fn killed_at_any_moment_every_row_is_in_the_bucket_once() {
     for _ in 0..8 {
         let parallelism = [1, 2, 3][rng.below(3) as usize];
         let mut child = counts.command(parallelism, &["--from", "auto"]).spawn().unwrap();
-        crash::wait(300 + rng.below(700));
+        if !rng.percent(25) {
+            await_checkpoint(&counts.checkpoints, &options, generation(&counts.checkpoints, &options) + 1);
+        }
+        crash::wait(rng.below(200));
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -9,15 +9,15 @@ use super::options::S3Options;
 use super::runtime::{FIRST, LATER, Outcome, limited, start};
 use super::transfer::Outgoing;
 use crate::checkpoint::objects::{Created, Listed};
-use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::rng::entropy;
 use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Objects larger than this are sent in parts of this size, and read so.
@@ -39,7 +39,6 @@ struct Inner {
     answered: AtomicBool,
     /// Whether it is known to create only what is absent.
     creates: Mutex<bool>,
-    probes: AtomicU64,
 }
 
 impl fmt::Debug for Bucket {
@@ -68,7 +67,6 @@ impl Bucket {
             client: Arc::new(made.client),
             answered: AtomicBool::new(false),
             creates: Mutex::new(false),
-            probes: AtomicU64::new(0),
         })))
     }
 
@@ -123,14 +121,18 @@ impl Bucket {
         if *known {
             return Ok(());
         }
-        let clock = Clock::system();
-        let number = self.0.probes.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{:x}-{:x}-{number}", clock.wall_ms(), std::process::id());
         let folder = key.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
-        let probe = format!("{folder}{}probe-{unique}", super::folder::TEMPORARY);
-        // An answer that was lost makes the first look like the second, which is as good.
-        let refuses = !self.try_create(&probe, b"1")? || !self.try_create(&probe, b"2")?;
-        self.delete(&probe)?;
+        let mut refuses = false;
+        // Somebody who tidies up may come between the two; not every time.
+        for _ in 0..3 {
+            let probe = format!("{folder}{}probe-{:x}", super::folder::TEMPORARY, entropy());
+            // An answer that was lost makes the first look like the second, which is as good.
+            refuses = !self.try_create(&probe, b"1")? || !self.try_create(&probe, b"2")?;
+            self.delete(&probe)?;
+            if refuses {
+                break;
+            }
+        }
         if !refuses {
             let text = format!(
                 "create `{}`: {} overwrites objects although it is asked not to (`If-None-Match: *`), so that two runs of \

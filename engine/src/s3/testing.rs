@@ -2,8 +2,6 @@
 //! skipped, and say so.
 
 use super::S3Options;
-use crate::clock::Clock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The variable that names the server: `http://ACCESS_KEY:SECRET_KEY@HOST:PORT`. It has a bucket `tests`.
 pub const VARIABLE: &str = "THALWEG_TEST_S3";
@@ -31,7 +29,5 @@ pub fn server() -> Option<S3Options> {
 
 /// The URL of a folder that nobody else has.
 pub fn folder() -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let (pid, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    format!("s3://tests/{:x}-{pid:x}-{number}/a", Clock::system().wall_ms())
+    format!("s3://tests/{:x}/a", crate::rng::entropy())
 }
