@@ -4,7 +4,10 @@ use crate::proxy::{Mode, Proxy};
 use std::sync::atomic::{AtomicU64, Ordering};
 use thalweg_engine::ErrorKind;
 use thalweg_engine::checkpoint::objects::{Created, Objects};
+use thalweg_engine::clock::Clock;
+use thalweg_engine::s3::Bucket;
 use thalweg_engine::s3::testing::{folder, server};
+use thalweg_engine::s3::transfer::Outgoing;
 
 #[test]
 fn of_eight_who_create_a_name_one_wins_and_all_read_the_same() {
@@ -137,4 +140,28 @@ fn a_server_that_comes_back_is_waited_for_and_one_that_does_not_is_named() {
     assert!(e.message().contains("records/3") && e.message().contains("no answer from http://127.0.0.1"), "{e}");
     let e = Objects::at(&folder(), &proxy.options(&server)).unwrap().get("records/3").unwrap_err();
     assert_eq!((e.kind(), e.retry()), (ErrorKind::External, true), "{e}");
+}
+
+#[test]
+fn uploads_that_nobody_finishes_are_ended() {
+    let Some(options) = server() else { return };
+    let url = folder();
+    let objects = Objects::at(&url, &options).unwrap();
+    let (name, key) = thalweg_engine::s3::parse(&url).unwrap();
+    let bucket = Bucket::open(&name, &options).unwrap();
+    let mut outgoing = Outgoing::begin(&bucket, &format!("{key}/snapshots/1-1/0 & 1"), || {}).unwrap();
+    outgoing.write(&vec![7; 20 << 20]).unwrap();
+    // As after a crash.
+    std::mem::forget(outgoing);
+    let clock = Clock::system();
+    while bucket.uploads(&format!("{key}/")).unwrap().is_empty() {
+        assert!(clock.now().as_secs() < 20);
+        crate::crash::wait(20);
+    }
+    // The server of the tests says of every upload that it was begun in 2010.
+    objects.remove_unfinished(0).unwrap();
+    assert_eq!(bucket.uploads(&format!("{key}/")).unwrap().len(), 1, "it may be somebody's at work");
+    objects.remove_unfinished(clock.wall_ms()).unwrap();
+    assert!(bucket.uploads(&format!("{key}/")).unwrap().is_empty());
+    assert!(objects.list("").unwrap().is_empty());
 }

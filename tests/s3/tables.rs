@@ -159,6 +159,29 @@ fn files_larger_than_a_part_are_sent_in_parts() {
     assert_eq!(numbers(&url, &options, "json", "1"), (0..60_000).collect::<Vec<_>>());
 }
 
+#[test]
+fn uploads_that_a_crash_cut_off_are_ended_by_whoever_goes_on() {
+    let Some(options) = server() else { return };
+    let (url, dir) = (folder(), format!("checkpoint.dir={}", folder()));
+    let text = format!(
+        "CREATE TABLE numbers (n BIGINT, s STRING) WITH ('connector' = 'datagen', 'number-of-rows' = '60000',
+            'rows-per-second' = '0', 'fields.n.kind' = 'sequence', 'fields.n.start' = '0', 'fields.n.end' = '59999',
+            'fields.s.length' = '500');
+         CREATE TABLE files (n BIGINT, s STRING) WITH ('connector' = 'filesystem', 'path' = '{url}', 'format' = 'json');
+         INSERT INTO files SELECT n, s FROM numbers;"
+    );
+    let sql = SqlFile::new(&text);
+    let more = ["--parallelism", "1", "--from", "auto", "--set", &dir, "--set", "checkpoint.interval=off"];
+    let out = command(&sql, &options, &more).env("THALWEG_TEST_FAIL", "file.close=abort-before").output().unwrap();
+    assert_eq!(out.status.code(), None);
+    let (bucket, key) = bucket(&url, &options);
+    assert_eq!(bucket.uploads(&key).unwrap().len(), 1);
+    let out = Ended::new(command(&sql, &options, &more).output().unwrap());
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(bucket.uploads(&key).unwrap().is_empty());
+    assert_eq!(numbers(&url, &options, "json", "1"), (0..60_000).collect::<Vec<_>>());
+}
+
 /// Bids per auction in windows, into a bucket, with checkpoints in it.
 struct Counts {
     sql: SqlFile,

@@ -182,14 +182,16 @@ impl FileCommitter {
     fn remove_earlier(&self) -> Result<()> {
         let Some(scope) = &self.scope else { return Ok(()) };
         let prefix = format!(".part-{}-", scope.name);
-        for path in self.options.store.hidden_files(&self.options.path, &prefix)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_old = |name: &str| {
             let generation = name.strip_prefix(&prefix).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-            if generation.is_some_and(|g| g < scope.generation) {
+            generation.is_some_and(|g| g < scope.generation)
+        };
+        for path in self.options.store.hidden_files(&self.options.path, &prefix)? {
+            if is_old(&path.file_name().unwrap_or_default().to_string_lossy()) {
                 self.options.store.remove(&path)?;
             }
         }
-        Ok(())
+        self.options.store.abort_uploads(&self.options.path, &prefix, is_old)
     }
 
     fn mark(&mut self, commit: &PartitionCommit, parts: &[Part]) -> Result<()> {

@@ -19,7 +19,7 @@ use thalweg_engine::error::{Error, Result};
 use thalweg_engine::s3::Bucket;
 
 /// What every key in a folder begins with.
-fn prefix(folder: &str) -> String {
+pub(super) fn prefix(folder: &str) -> String {
     if folder.is_empty() { String::new() } else { format!("{folder}/") }
 }
 

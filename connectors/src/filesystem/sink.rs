@@ -3,7 +3,7 @@
 //! Invariants
 //! - K1 a file's name starts with `.` until the committer has published it.
 //! - K2 every row is in exactly one file; all files of a checkpoint are closed and on the disk when it is prepared.
-//! - K3 at most [`OPEN_FILES_MAX`] files of a subtask are open; the one written least recently makes room.
+//! - K3 at most [`OPEN_FILES_MAX`] files of a subtask are open, fewer in a bucket; the one written least recently makes room.
 //! - K4 names are unique: `part-{attempt}-{subtask}-{counter}`, and files are created new.
 
 use super::commit::{FileCommitter, Part, Scope, hidden};
@@ -31,6 +31,9 @@ use thalweg_engine::sink::{Committer, JobInfo, Prepare, Release, Sink, SinkConte
 
 /// How many files of a subtask may be open.
 pub(super) const OPEN_FILES_MAX: usize = 64;
+
+/// How many in a bucket: each takes the memory of up to four parts of 8 MiB. As many may be closed and on their way.
+const OPEN_OBJECTS_MAX: usize = 16;
 
 /// A folder, written.
 pub(super) struct FileSink {
@@ -241,7 +244,8 @@ impl Writer {
     }
 
     fn make_room(&mut self) -> Result<()> {
-        if self.open.len() < OPEN_FILES_MAX {
+        let most = if store::is_remote(&self.options.path) { OPEN_OBJECTS_MAX } else { OPEN_FILES_MAX };
+        if self.open.len() < most {
             return Ok(());
         }
         let oldest = self.open.iter().min_by_key(|(_, f)| f.written).map(|(folder, _)| folder.clone());
@@ -252,7 +256,22 @@ impl Writer {
         let Some(file) = self.open.remove(folder) else { return Ok(()) };
         let on_its_way = file.writer.finish()?;
         self.closed.push(Closed { folder: folder.to_owned(), name: file.name, on_its_way });
-        Ok(())
+        self.bound_what_is_on_its_way()
+    }
+
+    /// Who closes files faster than the network takes them waits.
+    fn bound_what_is_on_its_way(&mut self) -> Result<()> {
+        let under_way = self.closed.iter().filter(|f| f.on_its_way.is_some()).count();
+        if under_way < OPEN_OBJECTS_MAX {
+            return Ok(());
+        }
+        let mut arrived = 0;
+        for file in &mut self.closed {
+            let was_under_way = file.on_its_way.is_some();
+            arrived += usize::from(file.has_arrived()? && was_under_way);
+        }
+        let oldest = self.closed.iter_mut().find(|f| f.on_its_way.is_some()).filter(|_| arrived == 0);
+        oldest.and_then(|f| f.on_its_way.take()).map_or(Ok(()), |ticket| ticket.wait()?)
     }
 }
 

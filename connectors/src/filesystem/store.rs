@@ -210,6 +210,15 @@ impl Store {
             None => Ok(disk::hidden_files(root, prefix)),
         }
     }
+
+    /// Ends uploads of hidden files under `root` whose name starts with `prefix` and is `old`: a crash has left them behind.
+    pub(super) fn abort_uploads(&self, root: &Path, prefix: &str, old: impl Fn(&str) -> bool) -> Result<()> {
+        let Some((bucket, key)) = self.object(root)? else { return Ok(()) };
+        let uploads = bucket.uploads(&objects::prefix(&key))?;
+        let name = |key: &str| key.rsplit('/').next().unwrap_or_default().to_owned();
+        let ours = uploads.iter().filter(|u| name(&u.key).starts_with(prefix) && old(&name(&u.key)));
+        ours.into_iter().try_for_each(|u| bucket.abort(u))
+    }
 }
 
 /// A file that is read from its beginning to its end.

@@ -132,6 +132,9 @@ impl Objects {
 
     /// Removes what died half-written before `modified_ms`.
     pub fn remove_unfinished(&self, modified_ms: i64) -> Result<()> {
+        if let Some(bucket) = &self.bucket {
+            bucket.abort_uploads(modified_ms)?;
+        }
         let old = |l: &Listed| is_temporary(&l.name) && l.modified_ms < modified_ms;
         self.files("")?.into_iter().filter(old).try_for_each(|l| self.delete(&l.name))
     }

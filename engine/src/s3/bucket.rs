@@ -12,6 +12,7 @@ use crate::checkpoint::objects::{Created, Listed};
 use crate::error::{Error, Result};
 use crate::rng::entropy;
 use object_store::aws::AmazonS3;
+use object_store::client::HttpClient;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
@@ -34,6 +35,9 @@ struct Inner {
     name: String,
     server: String,
     has_keys: bool,
+    region: String,
+    endpoint: String,
+    http: HttpClient,
     client: Arc<AmazonS3>,
     /// Whether the server has ever answered.
     answered: AtomicBool,
@@ -64,6 +68,9 @@ impl Bucket {
             name: name.to_owned(),
             server: made.server,
             has_keys: made.has_keys,
+            region: made.region,
+            endpoint: made.endpoint,
+            http: made.http,
             client: Arc::new(made.client),
             answered: AtomicBool::new(false),
             creates: Mutex::new(false),
@@ -78,6 +85,18 @@ impl Bucket {
     /// The server, for people.
     pub fn server(&self) -> &str {
         &self.0.server
+    }
+
+    pub(super) fn region(&self) -> &str {
+        &self.0.region
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.0.endpoint
+    }
+
+    pub(super) fn http(&self) -> &HttpClient {
+        &self.0.http
     }
 
     pub(super) fn has_keys(&self) -> bool {
@@ -208,7 +227,7 @@ impl Bucket {
         self.answer(size).await
     }
 
-    fn present<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<Option<T>> {
+    pub(super) fn present<T>(&self, doing: &str, key: &str, outcome: Outcome<T>) -> Result<Option<T>> {
         match outcome {
             Outcome::Failed(e) if is_absent(&e) => Ok(None),
             answer => self.done(doing, key, answer).map(Some),

@@ -61,6 +61,12 @@ impl Folder {
         Ok(listed.filter_map(|l| Some(Listed { name: l.name.strip_prefix(&self.prefix)?.to_owned(), ..l })).collect())
     }
 
+    /// Ends uploads in parts that were begun before.
+    pub(crate) fn abort_uploads(&self, begun_ms: i64) -> Result<()> {
+        let all = self.bucket.uploads(&self.prefix)?;
+        all.iter().filter(|u| u.begun_ms < begun_ms).try_for_each(|u| self.bucket.abort(u))
+    }
+
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         self.bucket.delete(&self.key(name))
     }

@@ -6,6 +6,7 @@
 //! | [`bucket`] | a bucket: create, read, list, delete, copy |
 //! | [`folder`] | what stands below a prefix, as the vault of checkpoints wants it |
 //! | [`transfer`] | large objects on their way: parts going out, pieces coming in, while their owner does something else |
+//! | [`uploads`] | uploads in parts that nobody will finish |
 //! | `runtime` | the thread on which requests run; attempts and their limits |
 //! | `failure` | what a server's errors mean |
 
@@ -17,6 +18,7 @@ mod runtime;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transfer;
+pub mod uploads;
 
 pub use bucket::Bucket;
 pub use options::S3Options;

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key, S3ConditionalPut};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use std::fmt;
 use std::time::Duration;
@@ -67,6 +68,11 @@ pub(super) struct Made {
     pub(super) server: String,
     /// Whether keys were given, here or in the environment.
     pub(super) has_keys: bool,
+    pub(super) region: String,
+    /// The bucket's own URL.
+    pub(super) endpoint: String,
+    /// For requests that the client does not know.
+    pub(super) http: HttpClient,
 }
 
 impl S3Options {
@@ -97,7 +103,8 @@ impl S3Options {
             builder = builder.with_region(region);
         }
         let has_keys = builder.get_config_value(&Key::AccessKeyId).is_some();
-        let server = match &endpoint {
+        let region = region.unwrap_or_else(|| "us-east-1".to_owned());
+        let (server, url) = match &endpoint {
             Some(endpoint) => {
                 check_endpoint(endpoint, allow_http)?;
                 let endpoint = endpoint.trim_end_matches('/');
@@ -106,11 +113,18 @@ impl S3Options {
                 } else {
                     endpoint.replacen("://", &format!("://{bucket}."), 1)
                 };
-                builder = builder.with_config(Key::S3Endpoint, url);
-                endpoint.to_owned()
+                builder = builder.with_config(Key::S3Endpoint, &url);
+                (endpoint.to_owned(), if self.path_style { format!("{url}/{bucket}") } else { url })
             }
-            None => "Amazon S3".to_owned(),
+            None if self.path_style => ("Amazon S3".to_owned(), format!("https://s3.{region}.amazonaws.com/{bucket}")),
+            None => ("Amazon S3".to_owned(), format!("https://{bucket}.s3.{region}.amazonaws.com")),
         };
+        let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT);
+        let unusable = |e: object_store::Error| {
+            Error::user(format!("bucket `{bucket}` cannot be reached with these settings: {e}"))
+        };
+        let http =
+            ReqwestConnector::default().connect(&options.clone().with_allow_http(allow_http)).map_err(unusable)?;
         let client = builder
             .with_bucket_name(bucket)
             .with_virtual_hosted_style_request(!self.path_style)
@@ -121,11 +135,11 @@ impl S3Options {
                 max_retries: 0,
                 retry_timeout: Duration::ZERO,
             })
-            .with_client_options(ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT))
+            .with_client_options(options)
             .with_allow_http(allow_http)
             .build()
-            .map_err(|e| Error::user(format!("bucket `{bucket}` cannot be reached with these settings: {e}")))?;
-        Ok(Made { client, server, has_keys })
+            .map_err(unusable)?;
+        Ok(Made { client, server, has_keys, region, endpoint: url, http })
     }
 }
 
