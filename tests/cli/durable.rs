@@ -63,7 +63,7 @@ pub fn undisturbed(events: u64) -> BTreeMap<String, u64> {
     lines
 }
 
-fn signal(child: &Child, signal: i32) {
+pub fn signal(child: &Child, signal: i32) {
     // SAFETY: the child has not been waited for, so the number is still its own.
     assert_eq!(unsafe { libc::kill(child.id() as libc::pid_t, signal) }, 0);
 }

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod durable;
 mod examples;
+mod formats;
 mod hostile;
 mod nexmark;
 mod planning;
