@@ -14,6 +14,14 @@ pub const VARIABLE: &str = "THALWEG_TEST_FAIL";
 /// The variable that names the file to wait for.
 pub const RELEASE: &str = "THALWEG_TEST_RELEASE";
 
+/// The variable that says how many ms old an object must be to be swept.
+pub const GRACE: &str = "THALWEG_TEST_GRACE_MS";
+
+/// How old an object must be to be swept, if a test says so.
+pub fn grace_ms() -> Option<i64> {
+    std::env::var(GRACE).ok()?.parse().ok()
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     AbortBefore,

@@ -40,14 +40,20 @@ pub fn run(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Ended {
 /// The visible lines of all files, with how often each is there, and the number of hidden files.
 pub fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
     let (mut lines, mut hidden) = (BTreeMap::new(), 0);
-    for entry in std::fs::read_dir(sql.file("out")).into_iter().flatten() {
-        let entry = entry.unwrap();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            hidden += 1;
-            continue;
-        }
-        for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
-            *lines.entry(line.to_owned()).or_default() += 1;
+    let mut folders = vec![sql.file("out")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if name.starts_with('.') {
+                hidden += 1;
+            } else if !name.starts_with('_') {
+                for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
+                    *lines.entry(line.to_owned()).or_default() += 1;
+                }
+            }
         }
     }
     (lines, hidden)
@@ -130,38 +136,83 @@ fn what_runs_without_a_checkpoint_left_behind_is_removed() {
     assert_eq!((lines, left), (undisturbed(30_000), 0), "{hidden} were there before");
 }
 
-/// Every durable step that this job takes.
-const STEPS: [&str; 7] =
-    ["generation.create", "snapshot.put", "manifest.put", "record.create", "file.close", "file.publish", "marker.put"];
+/// Every durable step that this job takes, and at which time it goes wrong.
+const STEPS: [(&str, u32); 20] = [
+    ("generation.create", 1),
+    ("snapshot.put", 3),
+    ("manifest.put", 3),
+    ("record.create", 3),
+    ("marker.put", 3),
+    ("object.folder", 4),
+    ("object.write", 9),
+    ("object.link", 10),
+    ("object.sync", 11),
+    ("sweep.record", 2),
+    ("sweep.unfinished", 1),
+    ("sweep.delete", 3),
+    // Few files are written.
+    ("file.folder", 1),
+    ("file.create", 2),
+    ("file.close", 2),
+    ("file.publish", 2),
+    ("file.link", 2),
+    ("file.sync", 2),
+    ("file.unhide", 2),
+    ("file.mark", 2),
+];
+
+/// Runs the job into a step that goes wrong, then to its end.
+fn go_wrong(step: &str, at: u32, action: &str, events: u64, expected: &BTreeMap<String, u64>) {
+    let sql = job(events, 60_000);
+    if step == "file.mark" {
+        replace(&sql, "'format' = 'csv'", "'format' = 'csv', 'sink.partition-commit.policy.kind' = 'success-file'");
+        replace(&sql, "bids BIGINT)", "bids BIGINT, day STRING) PARTITIONED BY (day)");
+        replace(&sql, "COUNT(*)\n", "COUNT(*), CAST(MOD(bid.auction, 3) AS STRING)\n");
+    }
+    let out = command(&sql, 2, &["--set", "restart.delay=1ms", "--set", "checkpoint.retained=1"])
+        .env("THALWEG_TEST_FAIL", format!("{step}={action}@{at}"))
+        .env("THALWEG_TEST_GRACE_MS", "0")
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&out.stderr).into_owned();
+    let code = if action == "error" { Some(i32::from(step == "generation.create")) } else { None };
+    assert_eq!(out.status.code(), code, "{step} {action}: {shown}");
+    let out = run(&sql, 3, &["--from", "auto"]);
+    assert_eq!(out.status, 0, "{step} {action}: {}", out.stderr);
+    let (lines, hidden) = output(&sql);
+    assert!(lines == *expected, "{step} {action}: {} lines of {}", lines.len(), expected.len());
+    assert_eq!(hidden, 0, "{step} {action}: orphans");
+}
 
 #[test]
 fn a_crash_or_error_at_any_durable_step_changes_nothing() {
-    const EVENTS: u64 = 30_000;
-    let expected = undisturbed(EVENTS);
-    for step in STEPS {
-        for action in ["abort-before", "abort-after", "error", "error-after"] {
-            let sql = job(EVENTS, 60_000);
-            let at = match step {
-                "generation.create" => 1,
-                // Few files are written.
-                "file.close" | "file.publish" => 2,
-                _ => 3,
-            };
-            let out = command(&sql, 2, &["--set", "restart.delay=1ms"])
-                .env("THALWEG_TEST_FAIL", format!("{step}={action}@{at}"))
+    let few = undisturbed(30_000);
+    // Sweeping takes some checkpoints.
+    let many = undisturbed(90_000);
+    for (step, at) in STEPS {
+        let (events, expected) = if step.starts_with("sweep") { (90_000, &many) } else { (30_000, &few) };
+        for action in ["abort-before", "abort-after", "error"] {
+            go_wrong(step, at, action, events, expected);
+        }
+    }
+}
+
+#[test]
+fn a_crash_or_error_while_a_checkpoint_is_read_changes_nothing() {
+    let expected = undisturbed(30_000);
+    for step in ["manifest.read", "snapshot.read"] {
+        for action in ["abort-before", "abort-after", "error"] {
+            let sql = job(30_000, 60_000);
+            let out = command(&sql, 2, &[]).env("THALWEG_TEST_FAIL", "marker.put=abort-after@4").output().unwrap();
+            assert_eq!(out.status.code(), None);
+            let out = command(&sql, 3, &["--from", "auto"])
+                .env("THALWEG_TEST_FAIL", format!("{step}={action}"))
                 .output()
                 .unwrap();
-            let shown = String::from_utf8_lossy(&out.stderr).into_owned();
-            if action.starts_with("error") {
-                assert_eq!(out.status.code(), Some(i32::from(step == "generation.create")), "{step}: {shown}");
-            } else {
-                assert_eq!(out.status.code(), None, "{step} {action} was not reached: {shown}");
-            }
-            let out = run(&sql, 3, &["--from", "auto"]);
+            assert_ne!(out.status.code(), Some(0), "{step} {action}");
+            let out = run(&sql, 1, &["--from", "auto"]);
             assert_eq!(out.status, 0, "{step} {action}: {}", out.stderr);
-            let (lines, hidden) = output(&sql);
-            assert!(lines == expected, "{step} {action}: {} lines of {}", lines.len(), expected.len());
-            assert_eq!(hidden, 0, "{step} {action}: orphans");
+            assert!(output(&sql) == (expected.clone(), 0), "{step} {action}");
         }
     }
 }

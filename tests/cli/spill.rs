@@ -115,3 +115,22 @@ fn a_folder_that_cannot_be_used_is_told_with_the_remedy() {
     assert_eq!(out.status, 1, "{}", out.stderr);
     assert!(out.stderr.contains("choose another state.spill-dir"), "{}", out.stderr);
 }
+
+#[test]
+fn a_crash_or_error_while_state_goes_to_disk_changes_nothing() {
+    let job = Job::new(160_000, 140_000);
+    for (step, at) in [("spill.create", 3), ("spill.write", 9)] {
+        for action in ["abort-before", "abort-after", "error"] {
+            let dir = format!("checkpoint.dir={}", job.sql.file(&format!("{step}-{action}")).display());
+            let durable = ["--from", "auto", "--set", &dir, "--set", "checkpoint.interval=100ms"];
+            let mut first = job.command(2, &durable);
+            let fail = format!("{step}={action}@{at}");
+            let out = first.args(["--set", "restart.delay=1ms"]).env("THALWEG_TEST_FAIL", fail).output().unwrap();
+            assert_eq!(out.status.code(), if action == "error" { Some(0) } else { None }, "{step} {action}");
+            let out = Ended::new(job.command(3, &durable).output().unwrap());
+            assert_eq!(out.status, 0, "{}", out.stderr);
+            job.assert_answer();
+            std::fs::remove_dir_all(job.sql.file("out")).unwrap();
+        }
+    }
+}

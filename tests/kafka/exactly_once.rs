@@ -129,6 +129,18 @@ fn killed_and_rescaled_at_random_kafka_and_files_show_every_row_once() {
     assert_eq!(lines(&job.dir.path().join("files")), want.len());
 }
 
+/// The durable steps of a job that writes to Kafka, and at which time they go wrong.
+const STEPS: [(&str, u32); 8] = [
+    ("kafka.markers", 1),
+    ("kafka.open", 1),
+    ("kafka.begin", 2),
+    ("kafka.send", 2),
+    ("kafka.commit", 2),
+    ("prepared.put", 2),
+    ("record.create", 2),
+    ("marker.put", 2),
+];
+
 #[test]
 fn kafka_transactions_survive_a_crash_or_an_error_at_any_step() {
     let cluster = Cluster::start();
@@ -139,11 +151,11 @@ fn kafka_transactions_survive_a_crash_or_an_error_at_any_step() {
     let want = naive(events);
     let topic = cluster.topic("source", PARTITIONS);
     fill(&Session::new().unwrap(), &cluster, &topic, events);
-    for step in ["kafka.commit", "record.create", "prepared.put", "marker.put"] {
+    for (step, at) in STEPS {
         for action in ["abort-before", "abort-after", "error"] {
             let out = cluster.topic("counted", 2);
             let job = Job::new(&cluster, &topic, &out);
-            let ended = job.command(2).env("THALWEG_TEST_FAIL", format!("{step}={action}@2")).output().unwrap();
+            let ended = job.command(2).env("THALWEG_TEST_FAIL", format!("{step}={action}@{at}")).output().unwrap();
             let code = if action == "error" { Some(0) } else { None };
             assert_eq!(ended.status.code(), code, "{step} {action}: {}", String::from_utf8_lossy(&ended.stderr));
             job.finish(3);

@@ -149,12 +149,13 @@ pub(super) fn create(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }
-    OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| failure("create", path, &e))
+    let create = || OpenOptions::new().write(true).create_new(true).open(path).map_err(|e| failure("create", path, &e));
+    failpoint::step("file.create", create)
 }
 
 /// Makes a folder and those above it.
 pub(super) fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|e| failure("create folder", path, &e))
+    failpoint::step("file.folder", || fs::create_dir_all(path).map_err(|e| failure("create folder", path, &e)))
 }
 
 /// Brings a finished file to the disk.
@@ -170,7 +171,7 @@ fn sync_folder(path: &Path) -> Result<()> {
 /// Shows a hidden file under its name. Idempotent: done before is done.
 pub(super) fn publish(hidden: &Path, name: &Path) -> Result<()> {
     // A link fails where a rename would overwrite; after a crash between the two, the next call goes on.
-    match fs::hard_link(hidden, name) {
+    match failpoint::step("file.link", || Ok(fs::hard_link(hidden, name)))? {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         Err(e) if e.kind() == ErrorKind::NotFound && name.exists() => return Ok(()),
@@ -185,8 +186,8 @@ pub(super) fn publish(hidden: &Path, name: &Path) -> Result<()> {
         }
         Err(e) => return Err(failure("publish", name, &e)),
     }
-    sync_folder(name)?;
-    remove(hidden)
+    failpoint::step("file.sync", || sync_folder(name))?;
+    failpoint::step("file.unhide", || remove(hidden))
 }
 
 /// Makes an empty file, or leaves it as it is.

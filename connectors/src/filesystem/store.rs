@@ -188,11 +188,11 @@ impl Store {
 
     /// Makes an empty file, or leaves it as it is.
     pub(super) fn touch(&self, path: &Path) -> Result<()> {
-        match self.object(path)? {
+        failpoint::step("file.mark", || match self.object(path)? {
             Some((bucket, key)) if bucket.size(&key)?.is_none() => bucket.put(&key, b""),
             Some(_) => Ok(()),
             None => disk::touch(path),
-        }
+        })
     }
 
     /// Removes a file; gone before is gone.

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thalweg_engine::Waker;
 use thalweg_engine::checkpoint::CheckpointId;
 use thalweg_engine::error::{Error, Result};
+use thalweg_engine::failpoint;
 use thalweg_engine::sink::{Committer, JobInfo, Prepared};
 
 /// Lanes of a sink, and partitions of its topic of markers.
@@ -185,8 +186,7 @@ impl KafkaCommitter {
 
     /// The markers of a job, which must be there if rows of checkpoint `id` were restored.
     fn find_markers(&self, job: &str, id: CheckpointId) -> Result<Markers> {
-        let prefix = format!("thalweg-{job}-{}", self.table);
-        let topic = format!("{prefix}-markers");
+        let topic = self.topic_of(job);
         let is_restored = id.generation < self.job.generation;
         if is_restored && !exists(&source_client(&self.options, false)?, &topic)? {
             let text = format!("topic `{topic}` is missing, which says whether checkpoint {id} was published");
@@ -194,8 +194,21 @@ impl KafkaCommitter {
                 "bring it back, or go on without these rows by --allow-dropped-state and another name for the table";
             return Err(Error::user(format!("{text}; {remedy}")));
         }
-        admin::create_compacted(&self.options, &topic, LANES)?;
-        Ok(Markers { topic: topic.into(), prefix, lanes: BTreeMap::new() })
+        self.make_markers(job)
+    }
+
+    fn make_markers(&self, job: &str) -> Result<Markers> {
+        let topic = self.topic_of(job);
+        failpoint::step("kafka.markers", || admin::create_compacted(&self.options, &topic, LANES))?;
+        Ok(Markers { topic: topic.into(), prefix: self.prefix_of(job), lanes: BTreeMap::new() })
+    }
+
+    fn prefix_of(&self, job: &str) -> String {
+        format!("thalweg-{job}-{}", self.table)
+    }
+
+    fn topic_of(&self, job: &str) -> String {
+        format!("{}-markers", self.prefix_of(job))
     }
 
     fn lane(&mut self, part: &Part, id: CheckpointId) -> Result<&mut Lane> {
@@ -236,7 +249,14 @@ impl Committer for KafkaCommitter {
     }
 
     fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
-        self.publish(id, parts)
+        self.publish(id, parts)?;
+        // Before any checkpoint of this run has rows: without the topic nobody could say later whether they were published.
+        let job = self.job.id.to_string();
+        if !self.markers.contains_key(&job) {
+            let markers = self.make_markers(&job)?;
+            self.markers.insert(job, markers);
+        }
+        Ok(())
     }
 }
 

@@ -115,6 +115,10 @@ impl Lane {
         if let Some((_, marker)) = &self.open {
             return Ok(marker.clone());
         }
+        failpoint::step("kafka.open", || self.reopen())
+    }
+
+    fn reopen(&mut self) -> Result<Option<Marker>> {
         let doing = format!("open transactions `{}`", self.id);
         let client = transactional_client(&self.options, &self.id)?;
         // Without a connection the next call would wait for half a second; its own error is the one to tell.
@@ -197,10 +201,10 @@ impl Lane {
     fn attempt(&mut self, records: &Unpacked, marker: &Marker) -> Result<Step> {
         let Some((producer, published)) = &mut self.open else { return Ok(Step::Reopen) };
         let doing = format!("publish checkpoint {} to topic `{}`", marker.checkpoint, self.topic);
-        if let Err(e) = producer.client().begin_transaction() {
+        if let Err(e) = failpoint::step("kafka.begin", || Ok(producer.client().begin_transaction()))? {
             return judge(producer.client(), &doing, &e);
         }
-        let sent = send(producer, records, &self.markers, self.lane, marker);
+        let sent = failpoint::step("kafka.send", || send(producer, records, &self.markers, self.lane, marker));
         if let Err(e) = sent {
             let aborted = producer.client().abort_transaction(ANSWER).is_ok();
             return match e.kind() {

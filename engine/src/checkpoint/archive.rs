@@ -9,6 +9,7 @@ use super::manifest::{CheckpointId, Entry, FileRef, Manifest, PreparedFiles, Rec
 use super::objects::Objects;
 use super::{Checkpoint, PreparedParts};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::key::KeyGroupRange;
 use crate::s3::S3Options;
 use crate::sink::Prepared;
@@ -122,7 +123,8 @@ impl Archive {
 
     /// A checkpoint's manifest. Errors: `external` if it is missing or damaged.
     pub fn manifest(&self, checkpoint: &Complete) -> Result<Manifest> {
-        let bytes = checkpoint.manifest.check(self.objects.get(&checkpoint.manifest.path)?)?;
+        let read = || self.objects.get(&checkpoint.manifest.path);
+        let bytes = checkpoint.manifest.check(failpoint::step("manifest.read", read)?)?;
         let manifest = Manifest::from_bytes(&bytes)?;
         if manifest.id != checkpoint.id {
             let text =
@@ -160,7 +162,7 @@ impl Archive {
     fn chain(&self, subtask: &SubtaskFiles) -> Result<Chain> {
         let is_small = subtask.files.iter().map(|f| f.bytes).sum::<u64>() <= SMALL_BYTES;
         let link = |(i, file): (usize, &FileRef)| {
-            let bytes = file.check(self.objects.get(&file.path)?)?;
+            let bytes = file.check(failpoint::step("snapshot.read", || self.objects.get(&file.path))?)?;
             if is_small {
                 return Ok(OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?.into());
             }

@@ -5,6 +5,7 @@
 //! - B2 nothing is overwritten: of several who create one name, one wins, and the others learn what is there.
 
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::s3::S3Options;
 use crate::s3::folder::{Folder, TEMPORARY};
 use std::fs::{self, File, OpenOptions};
@@ -87,12 +88,13 @@ impl Objects {
         let temporary = folder.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
         // A process of the same number may have died here.
         remove(&temporary)?;
-        let written = write(&temporary, bytes).and_then(|()| link(&temporary, &path));
+        let written = failpoint::step("object.write", || write(&temporary, bytes))
+            .and_then(|()| failpoint::step("object.link", || link(&temporary, &path)));
         let removed = remove(&temporary);
         let created = written?;
         removed?;
         if created == Created::New {
-            sync_folder(&folder)?;
+            failpoint::step("object.sync", || sync_folder(&folder))?;
         }
         Ok(created)
     }
@@ -234,10 +236,10 @@ fn create_folders(folder: &Path) -> Result<()> {
     if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
         create_folders(parent)?;
     }
-    match fs::create_dir(folder) {
-        Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failure("create folder", folder, &e)),
-        _ => {}
-    }
+    failpoint::step("object.folder", || match fs::create_dir(folder) {
+        Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(failure("create folder", folder, &e)),
+        _ => Ok(()),
+    })?;
     folder.parent().filter(|p| !p.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
 }
 

@@ -288,7 +288,7 @@ impl Writer {
             return None;
         }
         self.since_sweep = 0;
-        Some(self.sweep_now(GRACE_MS))
+        Some(self.sweep_now(failpoint::grace_ms().unwrap_or(GRACE_MS)))
     }
 
     fn sweep_now(&mut self, grace_ms: i64) -> Result<()> {
@@ -316,7 +316,7 @@ impl Writer {
         let unknown = unread.as_ref().map(|(id, _)| *id);
         let newest = self.complete.last().map(|c| c.id);
         let old = self.clock.wall_ms() - grace_ms;
-        objects.remove_unfinished(old)?;
+        failpoint::step("sweep.unfinished", || objects.remove_unfinished(old))?;
         for folder in ["manifests", "markers", "snapshots", "prepared"] {
             for object in objects.list(folder)? {
                 let id = object.name.split('/').nth(1).and_then(|id| id.parse::<CheckpointId>().ok());

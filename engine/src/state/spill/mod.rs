@@ -23,6 +23,7 @@ pub(crate) mod merge;
 pub(crate) mod run;
 
 use crate::error::{Error, Result};
+use crate::failpoint;
 use std::fs::{self, File, OpenOptions};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +57,10 @@ impl SpillArea {
 
     /// A file to write and read, without a name. Errors: `user` if the folder cannot be used.
     fn file(&self) -> Result<File> {
+        failpoint::step("spill.create", || self.make_file())
+    }
+
+    fn make_file(&self) -> Result<File> {
         let failed = |doing: &str, e: &std::io::Error| {
             let remedy = "choose another state.spill-dir";
             Error::user(format!("{doing} `{}` for state: {e}; {remedy}", self.folder.display()))

@@ -12,6 +12,7 @@
 
 use super::SpillArea;
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::state::budget::{Budget, Charge};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -295,7 +296,8 @@ impl RunWriter {
     }
 
     fn write(&mut self) -> Result<()> {
-        self.file.write_all_at(&self.out, self.written).map_err(|e| self.area.write_failed(&e))?;
+        let write = || self.file.write_all_at(&self.out, self.written).map_err(|e| self.area.write_failed(&e));
+        failpoint::step("spill.write", write)?;
         self.written += self.out.len() as u64;
         self.area.grew(self.out.len() as u64);
         self.out.clear();
