@@ -259,7 +259,7 @@ fn a_stop_leaves_a_savepoint_to_go_on_from() {
 fn a_failed_attempt_starts_again_by_itself_from_the_last_checkpoint() {
     let sql = job(30_000, 60_000);
     let out = command(&sql, 2, &["--set", "restart.delay=5ms", "--json"])
-        .env("THALWEG_TEST_FAIL", "file.publish=error@4")
+        .env("THALWEG_TEST_FAIL", "file.publish=error@2")
         .output()
         .unwrap();
     let out = Ended::new(out);
@@ -282,7 +282,7 @@ fn settings_say_how_often_a_job_starts_again_and_how_many_checkpoints_stay() {
     let out = Ended::new(out.unwrap());
     assert!(out.status == 1 && !out.stderr.contains("starts again"), "{}", out.stderr);
     for (retained, most) in [("1", 1 + 8), ("1000", 1000)] {
-        let sql = job(60_000, 60_000);
+        let sql = job(180_000, 60_000);
         let retained = format!("checkpoint.retained={retained}");
         assert_eq!(run(&sql, 2, &["--set", &retained]).status, 0);
         let left = checkpoint(&sql, &["list", "--json"]).rows().len();
