@@ -175,7 +175,7 @@ fn go_wrong(step: &str, at: u32, action: &str, events: u64, expected: &BTreeMap<
         .output()
         .unwrap();
     let shown = String::from_utf8_lossy(&out.stderr).into_owned();
-    let code = if action == "error" { Some(i32::from(step == "generation.create")) } else { None };
+    let code = action.starts_with("error").then_some(i32::from(step == "generation.create"));
     assert_eq!(out.status.code(), code, "{step} {action}: {shown}");
     let out = run(&sql, 3, &["--from", "auto"]);
     assert_eq!(out.status, 0, "{step} {action}: {}", out.stderr);
@@ -191,7 +191,7 @@ fn a_crash_or_error_at_any_durable_step_changes_nothing() {
     let many = undisturbed(90_000);
     for (step, at) in STEPS {
         let (events, expected) = if step.starts_with("sweep") { (90_000, &many) } else { (30_000, &few) };
-        for action in ["abort-before", "abort-after", "error"] {
+        for action in ["abort-before", "abort-after", "error", "error-after"] {
             go_wrong(step, at, action, events, expected);
         }
     }
