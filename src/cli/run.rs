@@ -66,7 +66,9 @@ fn run_job(
             Err(thalweg::Error::Job(error)) => return Err(Failure::failed(error.to_string())),
             Err(e) => return Err(Failure::refused(e.to_string())),
         };
-        let wait = settings.checkpoint_dir.as_ref().and_then(|_| policy.next(&failed.error, failed.progress));
+        // Whoever asked for the end of the job gets it, and goes on from the last checkpoint when he likes.
+        let may_restart = settings.checkpoint_dir.is_some() && !watch.is_stopping();
+        let wait = may_restart.then(|| policy.next(&failed.error, failed.progress)).flatten();
         let Some(wait) = wait else { return Err(Failure::failed(failed.error.to_string())) };
         restarts += 1;
         if let Some(end) = watch.pause(&failed.error, wait, || terminal.closed()) {

@@ -93,6 +93,11 @@ impl<'a> Watch<'a> {
         Ok(Watch { console, signals, clock: Clock::system(), progress_interval: None, wish: Wish::Run })
     }
 
+    /// Whether the end of the job was asked for.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.wish != Wish::Run
+    }
+
     /// How often to show progress, `None` = never; stretched where lines cannot overwrite each other.
     pub(crate) fn show_every(&mut self, interval: Option<Duration>) {
         let every = if self.console.is_live() || self.console.is_json() { 1 } else { LASTING_LINES };

@@ -451,3 +451,22 @@ fn commands_on_folders_say_what_is_missing() {
         assert!(out.status == 2 && out.stderr.contains(text), "{more:?}: {}", out.stderr);
     }
 }
+
+#[test]
+fn a_job_that_fails_while_it_stops_does_not_start_again() {
+    let sql = job(150_000, 60_000);
+    let child = command(&sql, 2, &["--set", "restart.delay=1ms", "--set", "checkpoint.interval=off"])
+        .env("THALWEG_TEST_FAIL", "file.publish=error@1")
+        .spawn()
+        .unwrap();
+    // It is at work, and nothing is to be published before the end.
+    while output(&sql).1 == 0 {
+        crash::wait(5);
+    }
+    signal(&child, libc::SIGINT);
+    let out = Ended::new(child.wait_with_output().unwrap());
+    assert!(out.status == 1 && out.stderr.contains("fail point `file.publish`"), "{}", out.stderr);
+    assert!(!out.stderr.contains("starts again"), "{}", out.stderr);
+    assert_eq!(run(&sql, 2, &["--from", "auto"]).status, 0);
+    assert_eq!(output(&sql).0, undisturbed(150_000));
+}

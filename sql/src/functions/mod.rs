@@ -15,6 +15,7 @@ mod clock;
 mod date_format;
 mod datetime;
 pub(crate) mod decimal;
+mod divide;
 mod encode;
 mod json;
 mod json_scan;

@@ -1,6 +1,7 @@
 //! Binds the special forms of SQL (`EXTRACT(.. FROM ..)`, `POSITION(.. IN ..)`, `SUBSTRING(.. FROM ..)`, `OVERLAY(.. PLACING ..)`,
 //! `s || s`) to the functions of this module; DataFusion's planners would bind them to its own, which have no limit of memory.
 
+use super::divide::divided;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -76,6 +77,7 @@ fn check_types(expr: &RawBinaryExpr, schema: &DFSchema) -> Result<()> {
         *of == DataType::Utf8 && *other != DataType::Utf8 && !other.is_null() && !matches!(e, Expr::Literal(..))
     };
     let mixed = compares && (reads(&expr.left, &left, &right) || reads(&expr.right, &right, &left));
+    check_number(expr, (&left, &right), compares)?;
     if !mixed && BinaryTypeCoercer::new(&left, &operator, &right).get_result_type().is_ok() {
         return Ok(());
     }
@@ -91,10 +93,32 @@ fn check_types(expr: &RawBinaryExpr, schema: &DFSchema) -> Result<()> {
     Err(Fault::invalid(span, reason).remedy(remedy).into())
 }
 
+/// A constant text that is compared with a whole number is read as one: it must be one.
+fn check_number(expr: &RawBinaryExpr, types: (&DataType, &DataType), compares: bool) -> Result<()> {
+    for (constant, of, span_in) in [(&expr.right, types.0, &expr.left), (&expr.left, types.1, &expr.right)] {
+        if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = constant
+            && compares
+            && of.is_integer()
+            && text.trim().parse::<i128>().is_err()
+        {
+            let span = span_of(constant).or_else(|| span_of(span_in)).unwrap_or(Span::empty());
+            let text = format!("{} {} {}", written(&expr.left), expr.op, written(&expr.right));
+            let reason = format!("`{text}`: {} is no {}", written(constant), type_name(of));
+            return Err(Fault::invalid(span, reason).remedy("write a number, without quotes").into());
+        }
+    }
+    Ok(())
+}
+
 impl ExprPlanner for FunctionPlanner {
     /// `a || b || c` of texts is one `CONCAT(a, b, c)`: NULL if any part is, and with the limit of all functions that make text.
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         check_types(&expr, schema)?;
+        if expr.op == BinaryOperator::Divide
+            && let Some(call) = divided(&expr.left, &expr.right, schema)
+        {
+            return Ok(PlannerResult::Planned(call));
+        }
         let is_text = |e: &Expr| matches!(e.get_type(schema), Ok(DataType::Utf8));
         let joins = expr.op == BinaryOperator::StringConcat && is_text(&expr.left) && is_text(&expr.right);
         let concat = self.functions.iter().find(|function| joins && function.name() == "concat");

@@ -128,7 +128,7 @@ fn outside() -> Vec<Case> {
         fails(x(&to("${DIR}/missing")), &["missing"]),
         fails(x(&to("${DIR}/missing/*.json")), &["missing"]),
         fails(x(&to("${DIR}/in\u{0}x")), &["in"]),
-        refused(x(&to("s3://bucket/x")), &["job.sql:2:", "s3"]),
+        refused(x(&to("gs://bucket/x")), &["job.sql:2:", "gs"]),
         fails(x(&to("${DIR}/in/rows.json/below")), &["below"]),
         fails(into_x(&to("${DIR}/in/rows.json")), &["rows.json"]),
         fails(into_x(&to("${DIR}/in/rows.json/below")), &["rows.json"]),
