@@ -63,7 +63,7 @@ pub struct Started {
 }
 
 /// Starts one job, as often as it takes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Recovery {
     start: Start,
     allow_dropped_state: bool,
@@ -88,6 +88,7 @@ impl Recovery {
     /// Starts the job. Errors: `Refused` with a remedy, before anything is touched; what the storage says; what the engine says.
     pub fn start(&mut self, session: &Session, job: &thalweg_sql::Job) -> Result<Started, Error> {
         let settings = session.settings(job)?;
+        settings.check_spill_dir()?;
         let Some(url) = &settings.checkpoint_dir else {
             return match self.start {
                 Start::Fresh => {

@@ -38,11 +38,19 @@ struct Armed {
     at: u64,
 }
 
-static ARMED: LazyLock<HashMap<String, Armed>> =
-    LazyLock::new(|| std::env::var(VARIABLE).map(|text| parse(&text)).unwrap_or_default());
+static ARMED: LazyLock<HashMap<String, Armed>> = LazyLock::new(|| given().unwrap_or_default());
 static HITS: LazyLock<Mutex<HashMap<String, AtomicU64>>> = LazyLock::new(Mutex::default);
 
-fn parse(text: &str) -> HashMap<String, Armed> {
+fn given() -> Result<HashMap<String, Armed>> {
+    std::env::var(VARIABLE).map_or_else(|_| Ok(HashMap::new()), |text| parse(&text))
+}
+
+/// Errors: `user` if the points to arm are written so that none would be.
+pub fn check() -> Result<()> {
+    given().map(drop)
+}
+
+fn parse(text: &str) -> Result<HashMap<String, Armed>> {
     let one = |item: &str| {
         let (point, action) = item.trim().split_once('=')?;
         let (action, at) = action.split_once('@').unwrap_or((action, "1"));
@@ -56,7 +64,9 @@ fn parse(text: &str) -> HashMap<String, Armed> {
         };
         Some((point.to_owned(), Armed { action, at: at.parse().ok()? }))
     };
-    text.split(',').filter_map(one).collect()
+    let items = text.split(',').filter(|item| !item.trim().is_empty());
+    let armed = |item| one(item).ok_or_else(|| Error::user(format!("{VARIABLE}: `{item}` is no POINT=ACTION@N")));
+    items.map(armed).collect()
 }
 
 /// Does `step`, which is called `point`, unless a test wants it to go wrong.
@@ -105,10 +115,14 @@ mod tests {
 
     #[test]
     fn points_are_armed_by_text_and_silent_without_it() {
-        let armed = parse("record.create=abort-after@3, snapshot.put=error,nonsense,x=explode");
+        let armed = parse("record.create=abort-after@3, snapshot.put=error,").unwrap();
         assert_eq!(armed.len(), 2);
         assert_eq!(armed["record.create"], Armed { action: Action::AbortAfter, at: 3 });
         assert_eq!(armed["snapshot.put"], Armed { action: Action::Error, at: 1 });
+        for wrong in ["nonsense", "x=explode", "x=error@", "x=error@-1", "x=error;y=error"] {
+            let e = parse(wrong).unwrap_err();
+            assert!(e.message().contains(wrong), "{e}");
+        }
         assert_eq!(step("anything", || Ok(7)).unwrap(), 7);
     }
 }

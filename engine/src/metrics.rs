@@ -201,10 +201,18 @@ pub struct CheckpointMetrics {
     pub trouble: Note,
     /// Why what is not needed any more cannot be removed.
     pub unswept: Note,
+    /// What keeps a sink from showing what a checkpoint has made ready.
+    pub uncommitted: Arc<Note>,
     last: Mutex<Option<LastCheckpoint>>,
 }
 
 impl CheckpointMetrics {
+    pub(crate) fn new(uncommitted: Arc<Note>) -> CheckpointMetrics {
+        let (completed, failed) = (Counter::default(), Counter::default());
+        let (trouble, unswept, last) = (Note::default(), Note::default(), Mutex::default());
+        CheckpointMetrics { completed, failed, trouble, unswept, uncommitted, last }
+    }
+
     /// The last one that was completed.
     pub fn last(&self) -> Option<LastCheckpoint> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)

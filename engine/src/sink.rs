@@ -15,7 +15,7 @@ use crate::clock::{Clock, Deadline};
 use crate::driver::DriverEvent;
 use crate::error::Result;
 use crate::message::Waker;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{NodeMetrics, Note};
 use crate::operator::Subtask;
 use crate::state::StateStore;
 use crate::time::EventTime;
@@ -74,6 +74,8 @@ pub struct JobInfo {
     /// Who ran each generation, this one included: a name that no other run has. Copies of a job's checkpoints may go on each for
     /// itself, and then have generations of the same number.
     pub runs: Arc<BTreeMap<u32, String>>,
+    /// What a [`Committer`] says while it has to wait for the world outside; `None` again when it has done its work.
+    pub trouble: Arc<Note>,
     commands: Option<Sender<DriverEvent>>,
 }
 
@@ -81,13 +83,13 @@ impl JobInfo {
     /// A job that keeps checkpoints under this id.
     pub(crate) fn durable(writer: &Writer, commands: Sender<DriverEvent>) -> JobInfo {
         let (generation, runs) = (writer.generation(), Arc::new(writer.runs().clone()));
-        JobInfo { id: writer.job().into(), generation, runs, commands: Some(commands) }
+        JobInfo { id: writer.job().into(), generation, runs, trouble: Arc::default(), commands: Some(commands) }
     }
 
     /// A job that keeps checkpoints and hears no requests: for tests.
     pub fn detached(id: &str, generation: u32) -> JobInfo {
         let runs = (1..=generation).map(|g| (g, format!("{id}-{g}")));
-        JobInfo { id: id.into(), generation, runs: Arc::new(runs.collect()), commands: None }
+        JobInfo { id: id.into(), generation, runs: Arc::new(runs.collect()), trouble: Arc::default(), commands: None }
     }
 
     /// Who runs it now.

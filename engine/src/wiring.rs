@@ -9,7 +9,7 @@ use crate::graph::{Graph, NodeKind, NodeSpec};
 use crate::inbox::{Inbox, mailbox};
 use crate::job::JobOptions;
 use crate::message::{Message, WakeTarget, Waker};
-use crate::metrics::{NodeEntry, NodeMetrics, Registry, Role, TaskEntry, TaskMetrics};
+use crate::metrics::{CheckpointMetrics, NodeEntry, NodeMetrics, Registry, Role, TaskEntry, TaskMetrics};
 use crate::operator::{Open, Port, Subtask};
 use crate::output::{Channel, OutEdge, Outputs};
 use crate::partition::Partitioner;
@@ -80,6 +80,7 @@ pub(crate) fn wire(
         plan.tasks.iter().map(|t| (0..t.parallelism).map(|_| mailbox()).collect()).collect();
     let inboxes = mailboxes.iter().map(|t| t.iter().map(|(tx, _)| tx.clone()).collect()).collect();
     let ends = connect(plan, options, &mailboxes);
+    let checkpoints = CheckpointMetrics::new(start.job.trouble.clone());
     let mut wiring = Wiring {
         graph,
         plan,
@@ -87,7 +88,7 @@ pub(crate) fn wire(
         start,
         budget,
         reports,
-        registry: Registry { spill: options.spill.clone(), ..Registry::default() },
+        registry: Registry { spill: options.spill.clone(), checkpoints: Arc::new(checkpoints), ..Registry::default() },
     };
     let (mut tasks, mut sources, mut roots) = (vec![], vec![], vec![]);
     for (t, (mailboxes, ends)) in mailboxes.into_iter().zip(ends).enumerate() {

@@ -65,6 +65,16 @@ pub(crate) enum CheckpointCommand {
     },
 }
 
+impl CheckpointCommand {
+    /// What all of them take.
+    pub(crate) fn arguments(&self) -> &CheckpointArguments {
+        match self {
+            CheckpointCommand::List(arguments) | CheckpointCommand::Verify(arguments) => arguments,
+            CheckpointCommand::Show { arguments, .. } | CheckpointCommand::Keep { arguments, .. } => arguments,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Suite {
     /// Run the Nexmark queries and measure events per second, per core

@@ -10,8 +10,9 @@ use crate::cli::progress::{bytes, instant};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use thalweg::engine::Error;
+use thalweg::engine::checkpoint::archive::complete;
 use thalweg::engine::checkpoint::verify::{Checked, FileKind};
-use thalweg::engine::checkpoint::{Archive, CheckpointId, Complete, Manifest};
+use thalweg::engine::checkpoint::{Archive, CheckpointId, Complete, Found, Manifest};
 use thalweg::engine::clock::Clock;
 
 /// Runs one of the commands.
@@ -24,10 +25,6 @@ pub(crate) fn checkpoint(command: &CheckpointCommand) -> Result<Exit, Failure> {
     }
 }
 
-fn failed(e: &Error) -> Failure {
-    Failure::failed(e.message())
-}
-
 fn archive(arguments: &CheckpointArguments) -> Result<Archive, Failure> {
     let settings = inputs::settings(&arguments.settings)?.settings();
     let missing = || Failure::refused("which folder of checkpoints? add --set checkpoint.dir=PATH");
@@ -35,8 +32,18 @@ fn archive(arguments: &CheckpointArguments) -> Result<Archive, Failure> {
         .map_err(|e| Failure::refused(e.message()))
 }
 
+/// What is there. Errors: nothing at all is.
+fn sequence(archive: &Archive) -> Result<Vec<Found>, Failure> {
+    let sequence = archive.sequence().map_err(|e| Failure::of(&e))?;
+    if sequence.is_empty() {
+        let text = format!("`{}` is no folder of checkpoints: it has no records", archive.objects().url());
+        return Err(Failure::refused(text));
+    }
+    Ok(sequence)
+}
+
 fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
-    let complete = archive.checkpoints().map_err(|e| failed(&e))?;
+    let complete = complete(&sequence(archive)?);
     if id == "latest" {
         return complete
             .into_iter()
@@ -56,7 +63,11 @@ fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
 fn list(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
     let archive = archive(arguments)?;
     let mut out = String::new();
-    for checkpoint in archive.checkpoints().map_err(|e| failed(&e))? {
+    let complete = complete(&sequence(&archive)?);
+    if complete.is_empty() && !arguments.json {
+        out.push_str("no checkpoint is complete yet\n");
+    }
+    for checkpoint in complete {
         let manifest = archive.manifest(&checkpoint);
         let kind = if checkpoint.savepoint { "savepoint" } else { "checkpoint" };
         let _ = match (arguments.json, &manifest) {
@@ -83,7 +94,7 @@ fn list(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
 
 fn show(id: &str, arguments: &CheckpointArguments) -> Result<Exit, Failure> {
     let archive = archive(arguments)?;
-    let manifest = archive.manifest(&find(&archive, id)?).map_err(|e| failed(&e))?;
+    let manifest = archive.manifest(&find(&archive, id)?).map_err(|e| Failure::of(&e))?;
     if arguments.json {
         let value = serde_json::to_value(&manifest).map_err(|e| Failure::failed(e.to_string()))?;
         return print(&format!("{value}\n"));
@@ -122,7 +133,8 @@ fn shown(manifest: &Manifest) -> String {
 
 fn verify(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
     let archive = archive(arguments)?;
-    let checked = archive.verify().map_err(|e| failed(&e))?;
+    sequence(&archive)?;
+    let checked = archive.verify().map_err(|e| Failure::of(&e))?;
     let broken = checked.iter().filter(|c| c.problem.is_some()).count();
     let orphans = checked.iter().filter(|c| c.kind == FileKind::Orphan).count();
     let mut out = String::new();
@@ -130,10 +142,22 @@ fn verify(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
         let _ = if arguments.json { writeln!(out, "{}", line(file)) } else { writeln!(out, "{}", text(file)) };
     }
     if !arguments.json {
-        let _ = writeln!(out, "{} files, {broken} of them damaged or missing, {orphans} orphans", checked.len());
+        let noun = if checked.len() == 1 { "file" } else { "files" };
+        let _ = writeln!(out, "{} {noun}, {broken} damaged or missing, {orphans} orphans", checked.len());
+        if orphans > 0 {
+            let when = "the job removes them in time, after every eighth checkpoint";
+            let _ = writeln!(
+                out,
+                "orphans belong to checkpoints that are not kept any more, or never were complete; {when}"
+            );
+        }
     }
     print(&out)?;
-    if broken == 0 { Ok(Exit::Done) } else { Err(Failure::failed(format!("{broken} files are damaged or missing"))) }
+    match broken {
+        0 => Ok(Exit::Done),
+        1 => Err(Failure::failed("1 file is damaged or missing")),
+        _ => Err(Failure::failed(format!("{broken} files are damaged or missing"))),
+    }
 }
 
 fn line(file: &Checked) -> String {
@@ -152,7 +176,7 @@ fn keep(id: &str, to: &str, arguments: &CheckpointArguments) -> Result<Exit, Fai
     let checkpoint = find(&archive, id)?;
     let s3 = inputs::settings(&arguments.settings)?.settings().s3;
     let target = Archive::with(to, &s3).map_err(|e| Failure::refused(e.message()))?;
-    let manifest = archive.keep(&checkpoint, &target, &Clock::system()).map_err(|e| failed(&e))?;
+    let manifest = archive.keep(&checkpoint, &target, &Clock::system()).map_err(|e| Failure::of(&e))?;
     let size = bytes(manifest.files().map(|f| f.bytes).sum());
     let object = json!({ "checkpoint": manifest.id.to_string(), "url": to, "bytes": manifest.state_bytes() });
     print(&match arguments.json {

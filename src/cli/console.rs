@@ -8,6 +8,8 @@
 use crate::cli::exit::Exit;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
+use thalweg::engine::{Error, ErrorKind};
+use thalweg::sql::Position;
 
 /// Takes a progress line away: back to the first column, and nothing right of it.
 pub(crate) const ERASE: &str = "\r\x1b[K";
@@ -67,8 +69,17 @@ impl Console {
 
     /// Says why the command ends.
     pub(crate) fn error(&mut self, failure: &Failure) {
-        let text = format!("error: {}", failure.text);
-        self.message(&text, || json!({ "type": "error", "status": failure.exit.status(), "message": failure.text }));
+        let place = failure.place.as_ref();
+        let before = place.map_or_else(String::new, |p| format!("{}:{}:{}: ", p.file, p.line, p.column));
+        self.message(&format!("error: {before}{}", failure.text), || {
+            let mut out = json!({ "type": "error", "status": failure.exit.status(), "message": failure.text });
+            if let Some(p) = place {
+                out["file"] = json!(p.file);
+                out["line"] = json!(p.line);
+                out["column"] = json!(p.column);
+            }
+            out
+        });
     }
 }
 
@@ -77,17 +88,43 @@ impl Console {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) text: String,
+    /// Where in a text, as editors and terminals can follow it.
+    pub(crate) place: Option<Place>,
+}
+
+/// A place in a text, from line 1 and column 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: String,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl Failure {
     /// Nothing was started.
     pub(crate) fn refused(text: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Refused, text: text.into() }
+        Failure { exit: Exit::Refused, text: text.into(), place: None }
     }
 
     /// Something failed while it ran.
     pub(crate) fn failed(text: impl Into<String>) -> Failure {
-        Failure { exit: Exit::Failed, text: text.into() }
+        Failure { exit: Exit::Failed, text: text.into(), place: None }
+    }
+
+    /// The same, at a place of a file.
+    pub(crate) fn at(self, file: &str, position: Option<Position>) -> Failure {
+        match position {
+            None => Failure { text: format!("{file}: {}", self.text), ..self },
+            Some(p) => Failure { place: Some(Place { file: file.to_owned(), line: p.line, column: p.column }), ..self },
+        }
+    }
+
+    /// What the engine says before anything runs: a mistake of the user is refused.
+    pub(crate) fn of(e: &Error) -> Failure {
+        match e.kind() {
+            ErrorKind::User => Failure::refused(e.message()),
+            _ => Failure::failed(e.message()),
+        }
     }
 }
 

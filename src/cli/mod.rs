@@ -29,6 +29,10 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let mut console = Console::new(wants_json(&arguments.command));
+    if let Err(e) = thalweg::engine::failpoint::check() {
+        console.error(&Failure::of(&e));
+        return Exit::Refused.into();
+    }
     match dispatch(arguments.command, &mut console) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -39,7 +43,12 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn wants_json(command: &Command) -> bool {
-    matches!(command, Command::Run(run) if run.json)
+    match command {
+        Command::Run(run) => run.json,
+        Command::Explain(explain) => explain.json,
+        Command::Checkpoint(checkpoint) => checkpoint.arguments().json,
+        Command::Config | Command::Bench { .. } => false,
+    }
 }
 
 fn dispatch(command: Command, console: &mut Console) -> Result<Exit, Failure> {

@@ -31,6 +31,8 @@ pub(crate) struct Notices {
     troubled: BTreeMap<String, Duration>,
     /// Since when checkpoints fail.
     failing: Option<Duration>,
+    /// Since when a sink cannot show its rows.
+    uncommitted: Option<Duration>,
     /// Why old checkpoints stay.
     unswept: Option<Arc<str>>,
     /// When to say next what the stop waits for, as time since its request.
@@ -82,6 +84,18 @@ impl Notices {
                 self.failing = None;
                 let after = seconds(now.saturating_sub(since));
                 notices.push(told("recovered", format!("checkpoints work again, after {after}")));
+            }
+            _ => {}
+        }
+        match (registry.checkpoints.uncommitted.get(), self.uncommitted) {
+            (Some(reason), None) => {
+                self.uncommitted = Some(now);
+                notices.push(told("unpublished", format!("output waits to be published: {reason}; trying again")));
+            }
+            (None, Some(since)) => {
+                self.uncommitted = None;
+                let after = seconds(now.saturating_sub(since));
+                notices.push(told("recovered", format!("output is published again, after {after}")));
             }
             _ => {}
         }
@@ -179,6 +193,11 @@ mod tests {
         assert_eq!(at(2), []);
         set(None);
         assert_eq!(texts(&at(11)), ["checkpoints work again, after 10.0 s"]);
+        registry.checkpoints.uncommitted.set(Some("cannot reach Kafka".into()));
+        assert_eq!(texts(&at(11)), ["output waits to be published: cannot reach Kafka; trying again"]);
+        assert_eq!(at(12), []);
+        registry.checkpoints.uncommitted.set(None);
+        assert_eq!(texts(&at(12)), ["output is published again, after 1.0 s"]);
         for reason in ["a", "b"] {
             registry.checkpoints.unswept.set(Some(reason.into()));
             assert_eq!(texts(&at(12)), [format!("old checkpoints are not removed: {reason}")]);

@@ -63,7 +63,7 @@ fn run_job(
             }
             // What an attempt after the first meets may pass, as what ended the one before.
             Err(thalweg::Error::Job(error)) if restarts > 0 => Failed { error, progress: false },
-            Err(thalweg::Error::Job(error)) => return Err(Failure::failed(error.to_string())),
+            Err(thalweg::Error::Job(error)) => return Err(Failure::of(&error)),
             Err(e) => return Err(Failure::refused(e.to_string())),
         };
         // Whoever asked for the end of the job gets it, and goes on from the last checkpoint when he likes.
@@ -99,37 +99,32 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Result<Exit, Failure> {
 fn compile(arguments: &ProgramArguments, terminal: &Terminal) -> Result<(Session, Program, String), Failure> {
     let Input { name, text, defines, settings } = inputs::read(arguments)?;
     let session = Session::with(settings, terminal.clone());
-    let program = session.compile(&text, &defines).map_err(|e| Failure::refused(placed(&name, &e)))?;
+    let program = session.compile(&text, &defines).map_err(|e| placed(&name, &e))?;
     Ok((session, program, name))
 }
 
-/// The error with the file in front, as editors and terminals can follow it: `job.sql:3:8: unknown column ..`.
-fn placed(name: &str, e: &SqlError) -> String {
+/// The error at its place in the file.
+fn placed(name: &str, e: &SqlError) -> Failure {
     let text = e.to_string();
-    match e.position() {
-        Some(p) => {
-            let rest = text.strip_prefix(&format!("{p}: ")).unwrap_or(&text);
-            format!("{name}:{}:{}: {rest}", p.line, p.column)
-        }
-        None => format!("{name}: {text}"),
-    }
+    let before = e.position().map(|p| format!("{p}: "));
+    let rest = before.as_deref().and_then(|before| text.strip_prefix(before)).unwrap_or(&text);
+    Failure::refused(rest).at(name, e.position())
 }
 
 /// A text must start something, and everything that it starts must have its turn.
 fn check_startable(program: &Program, name: &str) -> Result<(), Failure> {
     if program.items.is_empty() {
-        let text = format!("{name}: this starts nothing; write a SELECT or an INSERT INTO after the definitions");
-        return Err(Failure::refused(text));
+        let text = "this starts nothing; write a SELECT or an INSERT INTO after the definitions";
+        return Err(Failure::refused(text).at(name, None));
     }
     let jobs: Vec<&Job> = program.jobs().collect();
     let Some((_, others)) = jobs.split_last() else { return Ok(()) };
     match others.iter().find(|job| is_endless(job)) {
         None => Ok(()),
         Some(job) => {
-            let place = job.position.map_or_else(String::new, |p| format!(":{}:{}", p.line, p.column));
             let reason = "this reads an input without end, and what follows it in the file would never start";
             let remedy = "put both between EXECUTE STATEMENT SET BEGIN and END, or into two files";
-            Err(Failure::refused(format!("{name}{place}: {reason}; {remedy}")))
+            Err(Failure::refused(format!("{reason}; {remedy}")).at(name, job.position))
         }
     }
 }
@@ -138,10 +133,9 @@ fn check_startable(program: &Program, name: &str) -> Result<(), Failure> {
 fn check_durable(session: &Session, program: &Program, name: &str) -> Result<(), Failure> {
     let keeps = |job: &&Job| session.settings(job).is_ok_and(|s| s.checkpoint_dir.is_some());
     let Some(job) = program.jobs().filter(keeps).nth(1) else { return Ok(()) };
-    let place = job.position.map_or_else(String::new, |p| format!(":{}:{}", p.line, p.column));
     let reason = "this is a second job, and a checkpoint.dir is for one";
     let remedy = "put both between EXECUTE STATEMENT SET BEGIN and END, or into two files";
-    Err(Failure::refused(format!("{name}{place}: {reason}; {remedy}")))
+    Err(Failure::refused(format!("{reason}; {remedy}")).at(name, job.position))
 }
 
 fn is_endless(job: &Job) -> bool {

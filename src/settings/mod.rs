@@ -192,6 +192,14 @@ impl Settings {
         }
     }
 
+    /// Errors: `user` if a folder for state was chosen and cannot be used; better known now than when memory is full.
+    pub fn check_spill_dir(&self) -> thalweg_engine::Result<()> {
+        match self.state_memory {
+            Some(_) if self.state_spill_dir != std::env::temp_dir() => SpillArea::new(&self.state_spill_dir).check(),
+            _ => Ok(()),
+        }
+    }
+
     /// When a failed job starts again.
     pub fn backoff(&self) -> Backoff {
         let Settings { restart_delay, restart_max_delay, restart_attempts, .. } = *self;

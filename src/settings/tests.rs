@@ -199,3 +199,14 @@ fn mistakes_in_a_file_name_the_line() {
     assert!(refused(&"[a".repeat(10_000)).starts_with("a.toml, line 1: "));
     assert!(refused(&format!("x = {}", "[".repeat(100_000))).starts_with("a.toml, line 1: "));
 }
+
+#[test]
+fn underscores_in_names_stand_for_hyphens() {
+    let mut resolver = defaults();
+    resolver.argument("state.spill_dir=/somewhere").unwrap();
+    resolver.put("epoch.max_in_flight", "3", Origin::Sql).unwrap();
+    resolver.file("a.toml", "[checkpoint]\ntolerated_failures = 9\n").unwrap();
+    let s = resolver.settings();
+    assert_eq!(s.state_spill_dir, std::path::Path::new("/somewhere"));
+    assert_eq!((s.epoch_max_in_flight, s.checkpoint_tolerated_failures), (3, 9));
+}

@@ -419,7 +419,7 @@ fn a_kept_checkpoint_is_whole_and_another_folder_goes_on_from_it() {
     let out = checkpoint(&sql, &["keep", &id, "--to", &kept]);
     assert!(out.status == 0 && out.stdout.contains(&format!("kept {id}")), "{} {}", out.stdout, out.stderr);
     let again = checkpoint(&sql, &["keep", &id, "--to", &kept]);
-    assert!(again.status == 1 && again.stderr.contains("is not empty"), "{}", again.stderr);
+    assert!(again.status == 2 && again.stderr.contains("is not empty"), "{}", again.stderr);
     let shown = checkpoint(&sql, &["show", &id]).stdout;
     assert!(shown.contains("read events: 64 splits") && shown.contains("window aggregate"), "{shown}");
 
@@ -441,7 +441,14 @@ fn commands_on_folders_say_what_is_missing() {
     let sql = job(1, 1);
     let none = Ended::new(thalweg(&["checkpoint", "list"]).output().unwrap());
     assert!(none.status == 2 && none.stderr.contains("add --set checkpoint.dir=PATH"), "{}", none.stderr);
-    assert_eq!(checkpoint(&sql, &["list"]).stdout, "");
+    for more in [&["list"][..], &["verify"], &["show", "latest"], &["show", "1-1"], &["keep", "1-1", "--to", "x"]] {
+        let out = checkpoint(&sql, more);
+        assert!(out.status == 2 && out.stderr.contains("is no folder of checkpoints"), "{more:?}: {}", out.stderr);
+    }
+    let died = command(&sql, 2, &[]).env("THALWEG_TEST_FAIL", "manifest.put=abort-before@1").output().unwrap();
+    assert_eq!(died.status.code(), None, "{}", String::from_utf8_lossy(&died.stderr));
+    assert_eq!(checkpoint(&sql, &["list"]).stdout, "no checkpoint is complete yet\n");
+    assert_eq!(checkpoint(&sql, &["list", "--json"]).stdout, "");
     for (more, text) in [
         (&["show", "latest"][..], "holds no checkpoint"),
         (&["show", "newest"][..], "no checkpoint id; they look like 3-17, or latest"),
@@ -450,6 +457,14 @@ fn commands_on_folders_say_what_is_missing() {
         let out = checkpoint(&sql, more);
         assert!(out.status == 2 && out.stderr.contains(text), "{more:?}: {}", out.stderr);
     }
+    // A file where a folder should be is the user's mistake, whoever finds it.
+    std::fs::remove_dir_all(sql.file("checkpoints")).unwrap();
+    std::fs::write(sql.file("checkpoints"), "a file").unwrap();
+    for out in [run(&sql, 2, &["--from", "auto"]), checkpoint(&sql, &["list"])] {
+        assert!(out.status == 2 && out.stderr.contains("/checkpoints"), "{}", out.stderr);
+    }
+    let out = Ended::new(command(&sql, 2, &[]).env("THALWEG_TEST_FAIL", "record.create").output().unwrap());
+    assert!(out.status == 2 && out.stderr.contains("is no POINT=ACTION@N"), "{}", out.stderr);
 }
 
 #[test]

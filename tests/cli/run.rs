@@ -45,7 +45,13 @@ fn errors_are_json_too() {
     assert_eq!((out.status, out.stdout.as_str()), (2, ""));
     let error = &out.messages("error")[0];
     assert_eq!(error["status"], 2);
-    assert!(error["message"].as_str().unwrap().contains("job.sql:1:1: "), "{error}");
+    assert!(error["file"].as_str().unwrap().ends_with("job.sql"), "{error}");
+    assert_eq!((error["line"].as_u64(), error["column"].as_u64()), (Some(1), Some(1)));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.starts_with("no statement begins with `SELEC`"), "{error}");
+    let out = run_json("SELECT 1;", &["--set", "batch.row=1"]);
+    let error = &out.messages("error")[0];
+    assert!(error["line"].is_null() && error["message"].as_str().unwrap().contains("batch.rows"), "{error}");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn a_folder_that_cannot_be_used_is_told_with_the_remedy() {
     let job = Job::new(120_000, 120_000);
     std::fs::write(job.sql.file("spill"), "a file").unwrap();
     let out = Ended::new(job.command(2, &[]).output().unwrap());
-    assert_eq!(out.status, 1, "{}", out.stderr);
+    assert_eq!(out.status, 2, "{}", out.stderr);
     assert!(out.stderr.contains("choose another state.spill-dir"), "{}", out.stderr);
 }
 

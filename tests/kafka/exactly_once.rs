@@ -9,17 +9,22 @@ use thalweg::Session;
 use thalweg_connectors::kafka::testing::Cluster;
 use thalweg_engine::rng::Rng;
 
-/// One job: events of a topic, counted by windows, into a topic and into files.
-struct Job {
-    dir: tempfile::TempDir,
+/// One job: events, counted by windows, into a topic and into files.
+pub struct Job {
+    pub dir: tempfile::TempDir,
 }
 
 impl Job {
     fn new(cluster: &Cluster, topic: &str, out: &str) -> Job {
-        let dir = tempfile::tempdir().unwrap();
         let from = ", 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset',
             'properties.fetch.wait.max.ms' = '10'";
-        let (from, to) = (kafka(cluster, topic, from), kafka(cluster, out, ""));
+        Job::reading(&kafka(cluster, topic, from), cluster, out)
+    }
+
+    /// With the events of a table that has these options.
+    pub fn reading(from: &str, cluster: &Cluster, out: &str) -> Job {
+        let dir = tempfile::tempdir().unwrap();
+        let to = kafka(cluster, out, "");
         let files = dir.path().join("files").display().to_string();
         let sql = format!(
             "SET 'batch.rows' = '256';
@@ -42,11 +47,11 @@ impl Job {
         Job { dir }
     }
 
-    fn checkpoints(&self) -> PathBuf {
+    pub fn checkpoints(&self) -> PathBuf {
         self.dir.path().join("checkpoints")
     }
 
-    fn command(&self, parallelism: u64) -> Command {
+    pub fn command(&self, parallelism: u64) -> Command {
         self.command_from("auto", &self.checkpoints(), parallelism)
     }
 
@@ -59,14 +64,14 @@ impl Job {
         command
     }
 
-    fn finish(&self, parallelism: u64) {
+    pub fn finish(&self, parallelism: u64) {
         let out = self.command(parallelism).output().unwrap();
         assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     }
 }
 
 /// Rows in all visible files; none may be hidden.
-fn lines(folder: &Path) -> usize {
+pub fn lines(folder: &Path) -> usize {
     let mut lines = 0;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         assert!(!entry.file_name().to_string_lossy().starts_with('.'), "an orphan: {entry:?}");
@@ -88,7 +93,7 @@ fn times(cluster: &Cluster, topic: &str) -> BTreeMap<((String, i64), i64), u32> 
 }
 
 /// The topic has these rows, each once, and no open transaction.
-fn assert_once(cluster: &Cluster, topic: &str, want: &Counts, doing: &str) {
+pub fn assert_once(cluster: &Cluster, topic: &str, want: &Counts, doing: &str) {
     let times = times(cluster, topic);
     let extra = times.values().filter(|t| **t > 1).count();
     let rows: Counts = times.into_keys().collect();

@@ -8,6 +8,7 @@
 #[path = "../cli/crash.rs"]
 mod crash;
 mod exactly_once;
+mod outage;
 mod partitions;
 
 use arrow::array::{Array, AsArray};

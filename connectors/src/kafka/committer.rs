@@ -222,7 +222,17 @@ impl KafkaCommitter {
             false => History::Origin,
         };
         let (options, to) = (&self.options, &self.topic);
-        let new = || Lane::new(options.clone(), to.clone(), topic.clone(), prefix, part.lane, history());
+        let new = || {
+            Lane::new(
+                options.clone(),
+                to.clone(),
+                topic.clone(),
+                prefix,
+                part.lane,
+                history(),
+                self.job.trouble.clone(),
+            )
+        };
         Ok(lanes.entry(part.lane).or_insert_with(new))
     }
 

@@ -28,9 +28,12 @@ use thalweg_engine::checkpoint::CheckpointId;
 use thalweg_engine::clock::Clock;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::failpoint;
+use thalweg_engine::metrics::Note;
 
 /// How long one question to the cluster may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long the end of a transaction is waited for at a time; what is not done then is asked for again.
+const TURN: Duration = Duration::from_secs(1);
 /// How long reports are waited for at a time.
 const REPORTS: Duration = Duration::from_millis(20);
 /// How long a chunk may take, over all attempts: a broker's restart takes some seconds.
@@ -90,6 +93,8 @@ pub(super) struct Lane {
     lane: i32,
     id: String,
     history: History,
+    /// Says what the lane waits for.
+    trouble: Arc<Note>,
     clock: Clock,
     /// The producer, and the marker as it was read or written last.
     open: Option<(Producer, Option<Marker>)>,
@@ -104,9 +109,10 @@ impl Lane {
         prefix: &str,
         lane: i32,
         history: History,
+        trouble: Arc<Note>,
     ) -> Lane {
         let id = format!("{prefix}-{lane}");
-        Lane { options, topic, markers, lane, id, history, clock: Clock::system(), open: None }
+        Lane { options, topic, markers, lane, id, history, trouble, clock: Clock::system(), open: None }
     }
 
     /// The last chunk that was published. Ends whatever transaction an earlier owner of the lane left open, and the owner's
@@ -124,11 +130,13 @@ impl Lane {
         // Without a connection the next call would wait for half a second; its own error is the one to tell.
         let _ = client.client().fetch_metadata(None, ANSWER);
         let until = self.clock.now() + PATIENCE;
-        while let Err(e) = client.init_transactions(ANSWER) {
+        while let Err(e) = client.init_transactions(TURN) {
             let again = matches!(&e, KafkaError::Transaction(t) if t.is_retriable());
+            let e = with_complaints(&client, from_kafka(&doing, &e));
             if !again || self.clock.now() > until {
-                return Err(with_complaints(&client, from_kafka(&doing, &e)));
+                return Err(e);
             }
+            self.trouble.set(Some(e.message().into()));
         }
         let marker = self.read_marker()?;
         let producer = Producer::new(client, &self.topic, Arc::new(|| ()))?;
@@ -169,9 +177,15 @@ impl Lane {
         }
     }
 
-    /// Publishes a chunk, unless that was done before. Waits for the cluster for two minutes at most.
+    /// Publishes a chunk, unless that was done before. Waits for the cluster for two minutes at most, and says so.
     /// Errors: `external` if it does not answer; `user` for what it refuses, and if a later run has published already.
     pub(super) fn publish(&mut self, chunk: &[u8], marker: &Marker) -> Result<()> {
+        let published = self.publish_now(chunk, marker);
+        self.trouble.set(None);
+        published
+    }
+
+    fn publish_now(&mut self, chunk: &[u8], marker: &Marker) -> Result<()> {
         let until = self.clock.now() + PATIENCE;
         let mut records = None;
         loop {
@@ -200,12 +214,15 @@ impl Lane {
 
     fn attempt(&mut self, records: &Unpacked, marker: &Marker) -> Result<Step> {
         let Some((producer, published)) = &mut self.open else { return Ok(Step::Reopen) };
+        let trouble = &self.trouble;
         let doing = format!("publish checkpoint {} to topic `{}`", marker.checkpoint, self.topic);
         if let Err(e) = failpoint::step("kafka.begin", || Ok(producer.client().begin_transaction()))? {
-            return judge(producer.client(), &doing, &e);
+            return judge(producer.client(), &doing, &e, trouble);
         }
-        let sent = failpoint::step("kafka.send", || send(producer, records, &self.markers, self.lane, marker));
+        let sent =
+            failpoint::step("kafka.send", || send(producer, records, &self.markers, (self.lane, marker), trouble));
         if let Err(e) = sent {
+            trouble.set(Some(e.message().into()));
             let aborted = producer.client().abort_transaction(ANSWER).is_ok();
             return match e.kind() {
                 thalweg_engine::ErrorKind::External if e.retry() => {
@@ -214,7 +231,7 @@ impl Lane {
                 _ => Err(e),
             };
         }
-        let step = failpoint::step("kafka.commit", || commit(producer.client(), &doing, &self.clock))?;
+        let step = failpoint::step("kafka.commit", || commit(producer, &doing, &self.clock, trouble))?;
         if matches!(step, Step::Done) {
             *published = Some(marker.clone());
         }
@@ -223,21 +240,25 @@ impl Lane {
 }
 
 /// Commits; what is not certain is asked again.
-fn commit(client: &SinkClient, doing: &str, clock: &Clock) -> Result<Step> {
+fn commit(producer: &mut Producer, doing: &str, clock: &Clock, trouble: &Note) -> Result<Step> {
     let until = clock.now() + PATIENCE;
     loop {
-        match client.commit_transaction(ANSWER) {
+        match producer.client().commit_transaction(TURN) {
             Ok(()) => return Ok(Step::Done),
             Err(_) if clock.now() > until => return Ok(Step::Reopen),
             Err(KafkaError::Transaction(e)) if e.is_retriable() => {}
             Err(KafkaError::Flush(_)) => {}
-            Err(e) => return judge(client, doing, &e),
+            Err(e) => return judge(producer.client(), doing, &e, trouble),
         }
+        producer.reports(Duration::ZERO)?;
+        let reason = producer.outage().unwrap_or_else(|| format!("{doing}: no answer").into());
+        trouble.set(Some(reason));
     }
 }
 
 /// What an error of a transaction leaves to be done.
-fn judge(client: &SinkClient, doing: &str, e: &KafkaError) -> Result<Step> {
+fn judge(client: &SinkClient, doing: &str, e: &KafkaError, trouble: &Note) -> Result<Step> {
+    trouble.set(Some(with_complaints(client, from_kafka(doing, e)).message().into()));
     if let Some(code) = e.rdkafka_error_code() {
         let denied = matches!(code, Code::TransactionalIdAuthorizationFailed);
         if denied || matches!(blame(code), Blame::User(_)) {
@@ -255,7 +276,17 @@ fn judge(client: &SinkClient, doing: &str, e: &KafkaError) -> Result<Step> {
 }
 
 /// Sends all records and the marker, and waits until the cluster has them.
-fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, marker: &Marker) -> Result<()> {
+fn send(
+    producer: &mut Producer,
+    records: &Unpacked,
+    markers: &str,
+    (lane, marker): (i32, &Marker),
+    trouble: &Note,
+) -> Result<()> {
+    let wait = |producer: &mut Producer| {
+        trouble.set(producer.outage());
+        producer.reports(REPORTS)
+    };
     records.each(|record, extras| {
         loop {
             let taken = match &extras {
@@ -265,7 +296,7 @@ fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, m
             if taken {
                 return Ok(());
             }
-            producer.reports(REPORTS)?;
+            wait(producer)?;
         }
     })?;
     let value = serde_json::to_vec(marker).map_err(|e| Error::internal(format!("a marker: {e}")))?;
@@ -275,11 +306,11 @@ fn send(producer: &mut Producer, records: &Unpacked, markers: &str, lane: i32, m
         if e.rdkafka_error_code() != Some(Code::QueueFull) {
             return Err(from_kafka(&format!("write to topic `{markers}`"), &e));
         }
-        producer.reports(REPORTS)?;
+        wait(producer)?;
         next = back;
     }
     while producer.in_flight() > 0 {
-        producer.reports(REPORTS)?;
+        wait(producer)?;
     }
     producer.reports(Duration::ZERO)
 }

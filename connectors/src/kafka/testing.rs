@@ -84,9 +84,14 @@ impl Cluster {
     /// The broker of `THALWEG_TEST_KAFKA`, else a mock.
     pub fn start() -> Cluster {
         match std::env::var("THALWEG_TEST_KAFKA") {
-            Ok(bootstrap) if !bootstrap.is_empty() => Cluster { mock: None, bootstrap },
+            Ok(bootstrap) if !bootstrap.is_empty() => Cluster::real(bootstrap),
             _ => Cluster::mock(),
         }
+    }
+
+    /// The broker at an address.
+    pub fn real(bootstrap: impl Into<String>) -> Cluster {
+        Cluster { mock: None, bootstrap: bootstrap.into() }
     }
 
     /// A mock with one broker, whatever the environment says.

@@ -83,7 +83,6 @@ impl Archive {
     /// The whole sequence as far as it was not swept, oldest first. Errors: the storage cannot be read.
     pub fn sequence(&self) -> Result<Vec<Found>> {
         let listed = self.objects.list("records")?;
-        let number = |name: &str| name.strip_prefix("records/")?.parse::<u64>().ok();
         let mut numbers: BTreeSet<u64> = listed.iter().filter_map(|l| number(&l.name)).collect();
         let mut out = vec![];
         let mut next = numbers.last().map_or(1, |last| last + 1);
@@ -107,7 +106,8 @@ impl Archive {
     }
 
     /// Why the newest checkpoint may be missing in a sequence: an entry after the newest one that can be read is damaged, or a marker
-    /// says that there was a newer one. Errors: the storage cannot be read.
+    /// says that there was a newer one. `None` also when the sequence has grown since it was read: whoever takes the job over learns that
+    /// from [`Writer::begin`](super::Writer::begin), and looks again. Errors: the storage cannot be read.
     pub fn gap(&self, sequence: &[Found]) -> Result<Option<String>> {
         let newest = complete(sequence).pop();
         let after = newest.as_ref().map_or(0, |c| c.sequence);
@@ -117,8 +117,23 @@ impl Archive {
         }
         let markers = self.objects.list("markers")?;
         let marked = markers.iter().filter_map(|l| l.name.strip_prefix("markers/")?.parse::<CheckpointId>().ok()).max();
-        let lost = marked.filter(|id| newest.is_none_or(|newest| newest.id < *id));
-        Ok(lost.map(|id| format!("`markers/{id}` says that there was a checkpoint {id}, and its record is missing")))
+        let Some(id) = marked.filter(|id| newest.is_none_or(|newest| newest.id < *id)) else { return Ok(None) };
+        // A run that is under way may have added both since the sequence was read.
+        if self.has_grown(sequence)? {
+            return Ok(None);
+        }
+        Ok(Some(format!("`markers/{id}` says that there was a checkpoint {id}, and its record is missing")))
+    }
+
+    /// Whether the sequence has entries now that it had not when it was read.
+    fn has_grown(&self, sequence: &[Found]) -> Result<bool> {
+        let end = sequence.last().map_or(0, |f| f.sequence);
+        if self.objects.get(&Record::name(end + 1))?.is_some() {
+            return Ok(true);
+        }
+        // The next one may be swept already.
+        let listed = self.objects.list("records")?;
+        Ok(listed.iter().filter_map(|l| number(&l.name)).any(|n| n > end))
     }
 
     /// A checkpoint's manifest. Errors: `external` if it is missing or damaged.
@@ -171,6 +186,11 @@ impl Archive {
         };
         subtask.files.iter().enumerate().map(link).collect()
     }
+}
+
+/// The place of an entry, by its object's name.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("records/")?.parse().ok()
 }
 
 /// Who ran each generation, as far as its record can be read.

@@ -17,6 +17,7 @@
 
 pub mod adopt;
 pub mod archive;
+mod disk;
 pub mod manifest;
 pub mod objects;
 pub mod verify;

@@ -124,6 +124,36 @@ fn what_a_failed_attempt_froze_is_in_the_next_one() {
     }
 }
 
+#[test]
+fn a_checkpoint_that_was_added_since_the_sequence_was_read_is_not_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = writer(&folder, 1);
+    let (archive, mut operator) = (writer.archive().clone(), Operator::new());
+    let mut save = |number| {
+        operator.set(0..number as i64, 1);
+        let saved = writer.save(&checkpoint(&writer, number), operator.snapshot(), false).unwrap();
+        writer.committed(saved.id).unwrap();
+        if number == 3 {
+            writer.sweep_now(0).unwrap();
+        }
+    };
+    save(1);
+    let before = archive.sequence().unwrap();
+    assert_eq!(archive.gap(&before).unwrap(), None);
+    // The old owner goes on while a new one decides.
+    save(2);
+    assert_eq!(archive.gap(&before).unwrap(), None);
+    save(3);
+    assert!(!folder.path().join(Record::name(3)).exists(), "swept");
+    assert_eq!(archive.gap(&before).unwrap(), None);
+    // What was there and is gone is missing.
+    let whole = archive.sequence().unwrap();
+    fs::remove_file(folder.path().join(Record::name(4))).unwrap();
+    assert_eq!(archive.gap(&whole).unwrap(), None);
+    let gap = archive.gap(&archive.sequence().unwrap()).unwrap().unwrap();
+    assert!(gap.contains("there was a checkpoint 1-3, and its record is missing"), "{gap}");
+}
+
 /// Where every promise is kept: a folder on the disk, and one in a bucket if there is a server.
 fn places() -> Vec<(TempDir, Archive)> {
     let folder = || tempfile::tempdir().unwrap();

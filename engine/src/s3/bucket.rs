@@ -144,7 +144,7 @@ impl Bucket {
         let mut refuses = false;
         // Somebody who tidies up may come between the two; not every time.
         for _ in 0..3 {
-            let probe = format!("{folder}{}probe-{:x}", super::folder::TEMPORARY, entropy());
+            let probe = format!("{folder}{}probe-{:x}", crate::checkpoint::objects::TEMPORARY, entropy());
             // An answer that was lost makes the first look like the second, which is as good.
             refuses = !self.try_create(&probe, b"1")? || !self.try_create(&probe, b"2")?;
             self.delete(&probe)?;

@@ -2,11 +2,8 @@
 
 use super::bucket::{Bucket, PART_BYTES};
 use super::options::S3Options;
-use crate::checkpoint::objects::{Created, Listed};
-use crate::error::{Error, Result};
-
-/// How names of unfinished objects begin.
-pub(crate) const TEMPORARY: &str = ".tmp-";
+use crate::checkpoint::objects::{Created, Listed, own};
+use crate::error::Result;
 
 /// See the module.
 #[derive(Debug)]
@@ -34,19 +31,16 @@ impl Folder {
 
     /// What is too large to be created in one request is the caller's own name: nobody else writes it.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let other = || Err(Error::internal(format!("`{name}` exists, with other content")));
-        if bytes.len() > PART_BYTES {
-            return match self.bucket.get(&self.key(name))? {
-                Some(found) if found == bytes => Ok(()),
-                Some(_) => other(),
-                None => self.bucket.put(&self.key(name), bytes),
-            };
-        }
-        match self.create(name, bytes)? {
-            Created::New => Ok(()),
-            Created::Exists(found) if found == bytes => Ok(()),
-            Created::Exists(_) => other(),
-        }
+        let key = self.key(name);
+        let created = if bytes.len() <= PART_BYTES {
+            self.bucket.create(&key, bytes)?
+        } else if let Some(found) = self.bucket.get(&key)? {
+            Created::Exists(found)
+        } else {
+            self.bucket.put(&key, bytes)?;
+            Created::New
+        };
+        own(name, bytes, created)
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {

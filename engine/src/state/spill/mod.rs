@@ -55,6 +55,11 @@ impl SpillArea {
         self.written.load(Ordering::Relaxed)
     }
 
+    /// Errors: `user` if no file can be made in the folder.
+    pub fn check(&self) -> Result<()> {
+        self.make_file().map(drop)
+    }
+
     /// A file to write and read, without a name. Errors: `user` if the folder cannot be used.
     fn file(&self) -> Result<File> {
         failpoint::step("spill.create", || self.make_file())
