@@ -5,7 +5,8 @@ use crate::blackhole::BlackholeSink;
 use crate::datagen::DatagenConnector;
 use crate::filesystem::FilesystemConnector;
 use crate::kafka::{
-    FORMAT_OPTIONS, Formats, KafkaOptions, METADATA_COLUMNS, MetadataColumn, TABLE_OPTIONS, plan_sink, plan_source,
+    CLIENT_OPTIONS, FORMAT_OPTIONS, Formats, KafkaOptions, METADATA_COLUMNS, MetadataColumn, TABLE_OPTIONS, plan_sink,
+    plan_source,
 };
 use crate::nexmark::{self, NexmarkConfig, NexmarkSource};
 use crate::options::{OptionError, OptionResult, OptionSpec, TypedOptions, ValueKind};
@@ -146,6 +147,10 @@ impl Connector for Kafka {
         Description {
             options,
             metadata: METADATA_COLUMNS.iter().map(metadata).collect(),
+            notes: vec![format!(
+                "Client options, each with `properties.` in front: {}.",
+                CLIENT_OPTIONS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            )],
             decodes: true,
             ..Description::new(
                 "kafka",

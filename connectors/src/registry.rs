@@ -113,6 +113,8 @@ pub struct Description {
     pub options: Vec<OptionSpec>,
     /// Its metadata columns.
     pub metadata: Vec<MetadataSpec>,
+    /// What else its users should know, a paragraph each.
+    pub notes: Vec<String>,
     /// Why it cannot be read from, and what to do instead; `None` = it can.
     pub no_source: Option<&'static str>,
     /// Why it cannot be written to, and what to do instead; `None` = it can.
@@ -131,6 +133,7 @@ impl Description {
             doc,
             options: vec![],
             metadata: vec![],
+            notes: vec![],
             no_source: None,
             no_sink: None,
             decodes: false,

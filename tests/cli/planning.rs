@@ -80,6 +80,9 @@ fn the_connectors_page_is_the_registrys() {
             let default = o.default.map(|d| format!("`{d}`")).unwrap_or_default();
             writeln!(page, "| `{}` | {default} | {} |", o.name, o.doc.replace('|', "\\|")).unwrap();
         }
+        for note in &connector.notes {
+            writeln!(page, "\n{note}").unwrap();
+        }
         if !connector.metadata.is_empty() {
             writeln!(page, "\n| METADATA column | type | written | meaning |\n|---|---|---|---|").unwrap();
             for m in &connector.metadata {

@@ -40,6 +40,14 @@ use std::sync::Arc;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 
+const NOTES: [&str; 3] = [
+    "JSON fields and columns of parquet files are found by name. One that a file lacks is NULL, in all its rows, or an error if the \
+     table's column is NOT NULL; one that the table lacks is not read.",
+    "Columns of CSV are found by place, or with `csv.header` by the names that the first record of each file gives.",
+    "A partition column that is NULL or empty is written to the folder `__DEFAULT_PARTITION__`, and read from there as NULL: an empty \
+     text does not come back.",
+];
+
 /// `connector = 'filesystem'`.
 pub struct FilesystemConnector;
 
@@ -48,6 +56,7 @@ impl Connector for FilesystemConnector {
         Description {
             options: options::OPTIONS.to_vec(),
             metadata: layout::metadata(),
+            notes: NOTES.map(String::from).to_vec(),
             decodes: true,
             partitions: true,
             ..Description::new(

@@ -131,7 +131,10 @@ impl Target {
             return Ok(());
         }
         let shown: String = String::from_utf8_lossy(value).chars().take(40).collect();
-        Err(format!("field `{}`: `{shown}` is no value of the column's type", self.name))
+        let is_header = value.eq_ignore_ascii_case(self.name.as_bytes());
+        let hint =
+            if is_header { "; where the first record of a file names the columns, `csv.header` says so" } else { "" };
+        Err(format!("field `{}`: `{shown}` is no value of the column's type{hint}", self.name))
     }
 }
 

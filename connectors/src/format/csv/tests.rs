@@ -44,7 +44,7 @@ fn bad_records_are_given_back_with_reasons() {
     let mut decoder = CsvDecoder::new(schema, &names(&["a", "b"]), CsvOptions::default()).unwrap();
     let decoded = decode(
         &mut decoder,
-        &["1,x", "1", "1,2,3", "x,y", ",y", "1,\"y", "1,\"y\"z", "9223372036854775808,", "2,\"y\""],
+        &["1,x", "1", "1,2,3", "x,y", ",y", "1,\"y", "1,\"y\"z", "9223372036854775808,", "2,\"y\"", "A,b"],
     );
     let bad: Vec<(u64, &str)> = decoded.bad.iter().map(|bad| (bad.position, bad.reason.as_str())).collect();
     assert_eq!(
@@ -57,6 +57,11 @@ fn bad_records_are_given_back_with_reasons() {
             (15, "a quote is never closed"),
             (16, "`z` after a closing quote"),
             (17, "field `a`: `9223372036854775808` is no value of the column's type"),
+            (
+                19,
+                "field `a`: `A` is no value of the column's type; where the first record of a file names the columns, `csv.header` \
+                 says so"
+            ),
         ]
     );
     assert_eq!(decoded.batch.num_rows(), 2);
