@@ -1,12 +1,11 @@
 //! Which casts of a plan become ours: those that Flink defines otherwise than Arrow, and those that can fail, so that the error names
-//! the value. Casts that Flink has not are refused. Decimal arithmetic that can leave its type is put under a check here too.
+//! the value. Casts that Flink has not are refused, and so is the difference of two times.
 //!
 //! Called between type coercion, which adds casts, and the optimizer, which folds them.
 
 use crate::error::{Fault, Result};
 use crate::fault;
 use crate::functions::cast::{cast_to, cast_value};
-use crate::functions::decimal::checked;
 use crate::functions::scalar_functions;
 use crate::marks::Mark;
 use crate::planner::refuse::span_of;
@@ -54,17 +53,10 @@ pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> datafusion_common::Resul
         }
         Expr::Cast(c) => computed(&e, &c.expr, c.field.data_type(), false, Span::empty(), schema),
         Expr::TryCast(c) => computed(&e, &c.expr, c.field.data_type(), true, Span::empty(), schema),
-        Expr::BinaryExpr(b) if matches!(b.op, Operator::Plus | Operator::Minus | Operator::Multiply) => {
-            let (left, right) = (b.left.get_type(schema)?, b.right.get_type(schema)?);
-            if b.op == Operator::Minus && is_time(&left) && is_time(&right) {
-                return Err(difference(b).into());
-            }
-            let Some(checked) = checked(&left, b.op, &right, &e.get_type(schema)?) else {
-                return Ok(Transformed::no(e));
-            };
-            let operands = vec![b.left.as_ref().clone(), b.right.as_ref().clone()];
-            let call = ScalarFunction::new_udf(Arc::new(checked), operands);
-            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+        Expr::BinaryExpr(b)
+            if b.op == Operator::Minus && is_time(&b.left.get_type(schema)?) && is_time(&b.right.get_type(schema)?) =>
+        {
+            Err(difference(b).into())
         }
         _ => match Mark::of(&e) {
             Some(mark) => {

@@ -1,7 +1,7 @@
 //! Binds the special forms of SQL (`EXTRACT(.. FROM ..)`, `POSITION(.. IN ..)`, `SUBSTRING(.. FROM ..)`, `OVERLAY(.. PLACING ..)`,
 //! `s || s`) to the functions of this module; DataFusion's planners would bind them to its own, which have no limit of memory.
 
-use super::divide::divided;
+use super::decimal::{Bound, bound};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -114,10 +114,19 @@ impl ExprPlanner for FunctionPlanner {
     /// `a || b || c` of texts is one `CONCAT(a, b, c)`: NULL if any part is, and with the limit of all functions that make text.
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         check_types(&expr, schema)?;
-        if expr.op == BinaryOperator::Divide
-            && let Some(call) = divided(&expr.left, &expr.right, schema)
-        {
-            return Ok(PlannerResult::Planned(call));
+        let operator = match expr.op {
+            BinaryOperator::Plus => Some(Operator::Plus),
+            BinaryOperator::Minus => Some(Operator::Minus),
+            BinaryOperator::Multiply => Some(Operator::Multiply),
+            BinaryOperator::Divide => Some(Operator::Divide),
+            _ => None,
+        };
+        match operator.and_then(|operator| bound(&expr.left, operator, &expr.right, schema)) {
+            Some(Bound::Call(call)) => return Ok(PlannerResult::Planned(call)),
+            Some(Bound::Operands(left, right)) => {
+                return Ok(PlannerResult::Original(RawBinaryExpr { op: expr.op, left, right }));
+            }
+            None => {}
         }
         let is_text = |e: &Expr| matches!(e.get_type(schema), Ok(DataType::Utf8));
         let joins = expr.op == BinaryOperator::StringConcat && is_text(&expr.left) && is_text(&expr.right);

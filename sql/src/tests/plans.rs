@@ -80,7 +80,7 @@ fn columns_lists_and_nulls_of_inserts() {
 #[test]
 fn literals_are_decimals_unless_set_otherwise() {
     let types = |text: &str| explained(text).lines().next().unwrap().to_owned();
-    assert_eq!(types("SELECT 0.5 * a AS x FROM t"), "print (x DECIMAL(22, 1))");
+    assert_eq!(types("SELECT 0.5 * a AS x FROM t"), "print (x DECIMAL(21, 1))");
     assert_eq!(types("SET 'sql.decimal-literals' = 'false'; SELECT 0.5 * a AS x FROM t"), "print (x DOUBLE)");
     assert_eq!(types("SET 'sql.decimal-literals' = 'false'; RESET; SELECT 0.5 AS x FROM t"), "print (x DECIMAL(1, 1))");
 }
