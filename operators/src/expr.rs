@@ -11,9 +11,10 @@ use arrow::error::ArrowError;
 use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::ColumnarValue;
 use datafusion_physical_expr::PhysicalExpr;
-use std::fmt;
 use std::sync::Arc;
 use thalweg_engine::{Error, ErrorKind, Result};
+
+pub use crate::text::Text;
 
 /// An expression that can be evaluated on a batch; columns are found by index.
 pub type Expr = Arc<dyn PhysicalExpr>;
@@ -34,15 +35,6 @@ pub fn error(e: &DataFusionError) -> Error {
 
 fn is_internal(e: &ArrowError) -> bool {
     matches!(e, ArrowError::SchemaError(_) | ArrowError::CDataInterface(_) | ArrowError::DictionaryKeyOverflowError)
-}
-
-/// An expression as people write it: `price * 2`.
-pub struct Text<'a>(pub &'a Expr);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt_sql(f)
-    }
 }
 
 fn evaluated(expr: &Expr, rows: &RecordBatch) -> Result<ColumnarValue> {

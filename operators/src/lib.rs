@@ -7,4 +7,5 @@ pub mod calc;
 pub mod choose;
 pub mod expr;
 mod share;
+pub mod text;
 pub mod window;

@@ -9,7 +9,7 @@ use crate::functions::cast::{cast_to, cast_value};
 use crate::functions::scalar_functions;
 use crate::marks::Mark;
 use crate::planner::refuse::span_of;
-use crate::wording::written;
+use crate::shown::written;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, ScalarValue};

@@ -28,6 +28,7 @@ mod planner;
 mod program;
 mod relation;
 mod secret;
+mod shown;
 mod size;
 mod stack;
 pub mod suggest;

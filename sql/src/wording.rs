@@ -3,9 +3,6 @@
 //! Called by [`fault`](crate::fault) with the text of every error that is not one of ours. What is not known here goes through as it is.
 
 use crate::error::Fault;
-use datafusion_common::Column;
-use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_expr::Expr;
 use datafusion_sql::sqlparser::tokenizer::Span;
 use regex::Regex;
 use std::sync::LazyLock;
@@ -81,15 +78,6 @@ fn without_parts(text: &str, open: &str, name: &str) -> String {
     });
     let rest = end.and_then(|(at, _)| rest.get(at + 1..)).unwrap_or_default();
     format!("{before}{name}{}", without_parts(rest, open, name))
-}
-
-/// An expression about as the user wrote it.
-pub(crate) fn written(expr: &Expr) -> String {
-    let bare = expr.clone().transform(|e| match e {
-        Expr::Column(c) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(c.name)))),
-        other => Ok(Transformed::no(other)),
-    });
-    plain(&bare.map_or_else(|_| expr.to_string(), |e| e.data.to_string()))
 }
 
 /// Messages of DataFusion, with the reason and the remedy that stand for them.

@@ -18,6 +18,7 @@ use datafusion_expr::{ColumnarValue, Expr, ExprSchemable, Operator, ScalarFuncti
 use datafusion_expr::{Signature, Volatility};
 use std::sync::Arc;
 use thalweg_engine::type_name;
+use thalweg_operators::text::{Form, form};
 
 const DIGITS: i32 = DECIMAL128_MAX_PRECISION as i32;
 /// Digits behind the point that are kept, if there are so many, where 38 are not enough for all.
@@ -123,11 +124,6 @@ struct Arithmetic {
     signature: Signature,
 }
 
-/// Whether a function of this name is an operator, which is written between its operands.
-pub(crate) fn is_operator(name: &str) -> bool {
-    name.starts_with("decimal_")
-}
-
 impl ScalarUDFImpl for Arithmetic {
     fn name(&self) -> &str {
         match self.operator {
@@ -138,13 +134,15 @@ impl ScalarUDFImpl for Arithmetic {
         }
     }
 
-    /// As the user wrote it; operands that are operators come in brackets.
+    /// What the column is called, as with DataFusion's operators; but operands that are operators come in brackets.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         let operand = |e: &Expr| {
             let name = e.schema_name();
             match e {
                 Expr::BinaryExpr(_) => format!("({name})"),
-                Expr::ScalarFunction(call) if is_operator(call.func.name()) => format!("({name})"),
+                Expr::ScalarFunction(call) if matches!(form(call.func.name()), Form::Operator(_)) => {
+                    format!("({name})")
+                }
                 _ => name.to_string(),
             }
         };

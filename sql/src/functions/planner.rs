@@ -16,7 +16,7 @@ use thalweg_engine::type_name;
 
 use crate::error::Fault;
 use crate::planner::refuse::span_of;
-use crate::wording::written;
+use crate::shown::written;
 
 use super::{nested, scalar_functions};
 

@@ -5,6 +5,7 @@
 use super::physical::Made;
 use super::stream::{AggregateSpec, StreamId, StreamNode, StreamOp, Windows, place};
 use super::{JobPlan, Target};
+use crate::shown::written;
 use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::Expr;
@@ -145,5 +146,5 @@ fn named(expr: &Expr, below: &StreamNode) -> String {
         Some(field) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(field.name())))),
         None => Ok(Transformed::no(e)),
     });
-    renamed.map_or_else(|e| e.to_string(), |t| t.data.human_display().to_string())
+    renamed.map_or_else(|e| e.to_string(), |t| written(&t.data))
 }

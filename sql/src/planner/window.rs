@@ -12,7 +12,7 @@ use crate::aggregate::AggregateKind;
 use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
 use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
-use crate::wording::written;
+use crate::shown::written;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{Transformed, TreeNode};

@@ -247,3 +247,22 @@ fn columns_are_called_as_in_flink() {
         assert!(explained(text).starts_with(&format!("print ({columns})")), "{text}\n{}", explained(text));
     }
 }
+
+#[test]
+fn expressions_are_shown_as_they_were_written() {
+    for (written, shown) in [
+        ("p / (a + 1)", "p / (a + 1)"),
+        ("(p - a) * p / 3", "(p - CAST(a AS DECIMAL(19, 0))) * p / 3"),
+        ("CAST(s AS INT)", "CAST(s AS INT)"),
+        ("TRY_CAST(s AS DECIMAL(38, 2)) * p", "TRY_CAST(s AS DECIMAL(38, 2)) * p"),
+        ("a * (b + 1) - (a - 1)", "a * (CAST(b AS BIGINT) + 1) - (a - 1)"),
+        ("r.y.z || 'it''s'", "concat(r.y.z, 'it''s')"),
+        ("CASE WHEN a > 1 THEN 'x' END", "CASE WHEN a > 1 THEN 'x' END"),
+        ("arr[1] IS NULL", "arr[1] IS NULL"),
+        ("ts > TIMESTAMP '2026-01-01 10:00:00'", "ts > TIMESTAMP '2026-01-01 10:00:00'"),
+        ("ts + INTERVAL '10' SECOND", "ts + INTERVAL '10' SECOND"),
+    ] {
+        let plan = explained(&format!("SELECT {written} AS x FROM t"));
+        assert!(plan.contains(&format!("calc project {shown} AS x\n")), "{written}\n{plan}");
+    }
+}
