@@ -9,9 +9,11 @@ use crate::catalog::{Catalog, ColumnDef, ColumnOrigin, Relation, Table, TableWat
 use crate::check;
 use crate::coerce::is_assignable;
 use crate::context::{Context, Functions, options};
+use crate::culprit;
 use crate::error::{Fault, Result};
 use crate::fault;
 use crate::marks;
+use crate::mixed;
 use crate::naming::{name_columns, shown};
 use crate::nodes::{Rowtime, extension};
 use crate::optimize::optimize;
@@ -73,9 +75,13 @@ impl Binder {
         marks::mark(&mut query)?;
         check_intervals(&query, |interval| self.interval(interval))?;
         let span = query.span();
-        let statement = sql::Statement::Query(Box::new(query));
-        let plan = self.context().planner().sql_statement_to_plan(statement).map_err(fault::of)?;
+        let bind = |query: Query| {
+            let statement = sql::Statement::Query(Box::new(query));
+            self.context().planner().sql_statement_to_plan(statement).map_err(fault::of)
+        };
+        let plan = bind(query.clone()).map_err(|fault| culprit::placed(fault, &query, |q| bind(q).err()))?;
         size::check(&plan, span)?;
+        mixed::check_plan(&plan)?;
         Ok(plan)
     }
 
@@ -103,6 +109,7 @@ impl Binder {
         let bound = self.context().planner().sql_to_expr(written, schema, &mut names).map_err(fault::of)?;
         // Type errors show here, not at the first query.
         bound.get_type(schema).map_err(|e| fault::of(e).at(expr.span()))?;
+        mixed::check(&bound, schema).map_err(fault::of)?;
         casts::rewrite(bound.clone(), schema).map_err(|e| fault::of(e).at(expr.span()))?;
         Ok(bound)
     }
@@ -162,6 +169,10 @@ impl Binder {
         let base = self.table(like)?;
         let mut out = base.definition.clone();
         out.name = statement.name.clone();
+        (out.like, out.like_options) = (statement.like.clone(), statement.like_options);
+        if !statement.like_options {
+            out.options.clear();
+        }
         out.columns.extend(statement.columns.iter().cloned());
         out.watermark = statement.watermark.clone().or(out.watermark);
         for option in &statement.options {

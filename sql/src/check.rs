@@ -158,6 +158,16 @@ impl Visitor for Check {
                 let fault = Fault::invalid(expr.span(), format!("{expr} has no unit"));
                 ControlFlow::Break(fault.remedy("write INTERVAL '10' SECOND"))
             }
+            Expr::Interval(i) if i.last_field.is_some() => {
+                let range =
+                    [&i.leading_field, &i.last_field].map(|f| f.as_ref().map_or(String::new(), ToString::to_string));
+                let what = format!("INTERVAL .. {}", range.join(" TO "));
+                let unit = range.last().map_or("", String::as_str);
+                refuse(expr.span(), &what, &format!("write it in one unit: INTERVAL '90' {unit}"))
+            }
+            Expr::Interval(i) if i.leading_precision.is_some() || i.fractional_seconds_precision.is_some() => {
+                refuse(expr.span(), "an INTERVAL with digits", "leave them out: INTERVAL '10' SECOND")
+            }
             Expr::JsonAccess { .. } => refuse(expr.span(), "`:`", "write JSON_VALUE(s, '$.a'), or row.field"),
             Expr::BinaryOp { op: BinaryOperator::PGOverlap, .. } => {
                 ControlFlow::Break(Fault::invalid(expr.span(), "`&&` is no operator").remedy("write AND"))
@@ -299,6 +309,26 @@ fn is_group_window(f: &Function) -> bool {
     ["tumble", "hop", "session"].iter().any(|n| f.name.to_string().eq_ignore_ascii_case(n))
 }
 
+/// Flink's aggregates that there are not.
+const LATER: [&str; 16] = [
+    "listagg",
+    "string_agg",
+    "collect",
+    "array_agg",
+    "json_objectagg",
+    "json_arrayagg",
+    "lag",
+    "lead",
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "nth_value",
+    "percentile",
+];
+
 fn check_function(f: &Function) -> Flow {
     if f.name.to_string() == TABLE_ARGUMENT {
         return ControlFlow::Continue(());
@@ -322,6 +352,13 @@ fn check_function(f: &Function) -> Flow {
         let fault = Fault::invalid(f.name.span(), format!("{name}({}) has no argument", if star { "*" } else { "" }));
         let write = if name.eq_ignore_ascii_case("count") { "COUNT(*)".into() } else { format!("{name}(x)") };
         return ControlFlow::Break(fault.remedy(format!("write {write}")));
+    }
+    if LATER.iter().any(|later| name.eq_ignore_ascii_case(later)) && f.over.is_none() {
+        return refuse(
+            f.name.span(),
+            &name.to_ascii_uppercase(),
+            "there are COUNT, SUM, AVG, MIN, MAX, FIRST_VALUE, LAST_VALUE, STDDEV_POP, STDDEV_SAMP, VAR_POP and VAR_SAMP",
+        );
     }
     if f.over.is_some() {
         return refuse(

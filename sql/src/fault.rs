@@ -5,6 +5,7 @@
 
 use crate::error::{Fault, SqlErrorKind};
 use crate::parser::dialect::StreamDialect;
+use crate::parser::is_word;
 use crate::suggest::closest;
 use crate::text::SourceText;
 use crate::wording::{plain, reworded, types};
@@ -123,6 +124,9 @@ fn of_arguments(message: &str) -> Option<Fault> {
     let (_, said) = message.split_once("user-defined coercion failed with: ")?;
     let said = said.split(" No function matches").next().unwrap_or(said);
     let said = tidy(said.strip_prefix("External error: ").unwrap_or(said));
+    if let Some(fault) = reworded(&said) {
+        return Some(fault);
+    }
     let (reason, remedy) = said.split_once("; ").unwrap_or((&said, "SHOW FUNCTIONS lists all functions"));
     Some(Fault::invalid(Span::empty(), reason).remedy(remedy))
 }
@@ -134,7 +138,7 @@ fn of_text(message: &str) -> Fault {
     if let Some((reason, near)) = message.split_once(" Did you mean ") {
         let near = near.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
         let name = quoted(reason).into_iter().next().unwrap_or_default();
-        let fault = Fault::invalid(Span::empty(), format!("function `{name}` with these arguments does not exist"));
+        let fault = Fault::invalid(Span::empty(), format!("function `{name}` does not exist"));
         return match closest(&name, [near]) {
             Some(near) => fault.remedy(format!("write {near}(..); SHOW FUNCTIONS lists all")),
             None => fault.remedy("SHOW FUNCTIONS lists all functions"),
@@ -182,21 +186,53 @@ pub(crate) fn locate(fault: Fault, text: &SourceText, statement: Span) -> Fault 
     let mut names = quoted(&fault.reason);
     // Dotted names are looked up by their last part.
     names.extend(names.clone().iter().filter_map(|n| n.rsplit('.').next().map(str::to_owned)));
-    let found = names.iter().find_map(|name| find_word(name, text, statement));
+    let kind = Kind::of(&fault.reason);
+    let found = names.iter().find_map(|name| find_word(name, kind, text, statement));
     let start = statement.start;
     let first = Span::new(start, Location::new(start.line, start.column + 1));
     fault.at(found.unwrap_or(first))
 }
 
-/// The first word of a statement that is this name.
-fn find_word(name: &str, text: &SourceText, statement: Span) -> Option<Span> {
+/// What a name stands for: where to look for it first.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Table,
+    Function,
+    Other,
+}
+
+impl Kind {
+    fn of(reason: &str) -> Kind {
+        match reason {
+            r if r.starts_with("table ") || r.starts_with("view ") => Kind::Table,
+            r if r.starts_with("function ") => Kind::Function,
+            _ => Kind::Other,
+        }
+    }
+
+    /// Whether a name between these words is of this kind.
+    fn fits(self, before: Option<&Token>, after: Option<&Token>) -> bool {
+        match self {
+            Kind::Table => before.is_some_and(|t| ["FROM", "JOIN", "TABLE", "INTO"].iter().any(|w| is_word(t, w))),
+            Kind::Function => after == Some(&Token::LParen),
+            Kind::Other => true,
+        }
+    }
+}
+
+/// The first word of a statement that is this name; rather one of its kind.
+fn find_word(name: &str, kind: Kind, text: &SourceText, statement: Span) -> Option<Span> {
     let tokens = Tokenizer::new(&StreamDialect, text.slice(statement)).tokenize_with_location().ok()?;
     let is_name = |t: &Token| match t {
         Token::Word(w) => w.value.eq_ignore_ascii_case(name),
         Token::SingleQuotedString(s) => s == name,
         _ => false,
     };
-    let span = tokens.iter().find(|t| is_name(&t.token))?.span;
+    let tokens: Vec<_> = tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    let token = |at: Option<usize>| at.and_then(|at| tokens.get(at)).map(|t| &t.token);
+    let named = || tokens.iter().enumerate().filter(|(_, t)| is_name(&t.token));
+    let of_kind = named().find(|(at, _)| kind.fits(token(at.checked_sub(1)), token(Some(at + 1))));
+    let span = of_kind.or_else(|| named().next())?.1.span;
     let shift = |at: Location| match at.line {
         1 => Location::new(statement.start.line, statement.start.column + at.column - 1),
         line => Location::new(statement.start.line + line - 1, at.column),

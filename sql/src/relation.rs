@@ -205,19 +205,29 @@ impl Call {
         let kind = match (self.name, step) {
             ("tumble", _) => WindowKind::Tumble { size, offset },
             (_, None) => return Err(self.wrong(self.span, format!("{} needs two intervals", self.name)).into()),
-            (_, Some((step, span))) if size % step != 0 => {
-                let reason = format!(
-                    "the size, {size} ms, is not a multiple of the {}, {step} ms",
-                    if self.name == "hop" { "slide" } else { "step" }
-                );
-                return Err(Fault::invalid(span, reason)
-                    .remedy("choose intervals of which one is a multiple of the other")
-                    .into());
-            }
+            (_, Some((step, span))) if size % step != 0 => return Err(self.uneven(size, step, span).into()),
             ("hop", Some((slide, _))) => WindowKind::Hop { slide, size, offset },
             (_, Some((step, _))) => WindowKind::Cumulate { step, size, offset },
         };
         Ok(kind)
+    }
+
+    /// A size that is no multiple of the slide or step.
+    fn uneven(&self, size: i64, step: i64, span: Span) -> Fault {
+        let what = if self.name == "hop" { "slide" } else { "step" };
+        let name = self.name.to_uppercase();
+        let reason = format!(
+            "the size, {size} ms, is not a multiple of the {what}, {step} ms: {name} takes the {what} first, then the size"
+        );
+        let of = |parameter: &str| {
+            let found = self.intervals.iter().find(|(p, _)| p.eq_ignore_ascii_case(parameter));
+            found.map_or_else(String::new, |(_, value)| value.to_string())
+        };
+        let fault = Fault::invalid(span, reason);
+        match step > size && step % size == 0 {
+            true => fault.remedy(format!("swap them: the {what} is {}, the size {}", of("size"), of(what))),
+            false => fault.remedy("choose intervals of which one is a multiple of the other"),
+        }
     }
 
     fn millis(&self, v: arrow::array::types::IntervalMonthDayNano, span: Span) -> Result<i64> {
@@ -234,7 +244,7 @@ impl Call {
 
 fn unknown_function(name: &str, span: Span) -> Fault {
     match name {
-        "session" => Fault::unsupported(span, "SESSION windows").remedy("write TUMBLE, HOP or CUMULATE"),
+        "session" => Fault::unsupported(span, "the SESSION window").remedy("write TUMBLE, HOP or CUMULATE"),
         "descriptor" | TABLE_ARGUMENT => {
             Fault::invalid(span, "a table function is missing").remedy("write TABLE(TUMBLE(TABLE t, ..))")
         }

@@ -123,6 +123,11 @@ const MESSAGES: &[(&str, &str, &str)] = &[
         "write CAST(x AS STRING)",
     ),
     (
+        r"^fail(?:ed)? to find the coerced type",
+        "the arguments of a function have no common type",
+        "convert them to one type with CAST(x AS type)",
+    ),
+    (
         r"^cannot create filter with non-boolean predicate '(.*)' returning (.*)$",
         "the condition `$1` is $2, not BOOLEAN",
         "compare it, for instance with <> 0 or IS NOT NULL",

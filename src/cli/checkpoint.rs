@@ -119,7 +119,9 @@ fn shown(manifest: &Manifest) -> String {
     for (id, subtasks) in &manifest.operators {
         let files: usize = subtasks.iter().map(|s| s.files.len()).sum();
         let size: u64 = subtasks.iter().flat_map(|s| &s.files).map(|f| f.bytes).sum();
-        let _ = writeln!(out, "{} ({id}): {} in {files} files of {} subtasks", label(id), bytes(size), subtasks.len());
+        let plural = |n: usize, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+        let (files, tasks) = (plural(files, "file"), plural(subtasks.len(), "subtask"));
+        let _ = writeln!(out, "{} ({id}): {} in {files} of {tasks}", label(id), bytes(size));
     }
     for (id, sinks) in &manifest.prepared {
         for (sink, parts) in sinks {

@@ -9,6 +9,7 @@
 //! - S2 no two settings have the same name in the environment.
 //! - S3 a value is checked when it is given, also if a stronger one hides it.
 
+mod flink;
 mod resolve;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! place, the setting and the remedy.
 
 use super::value::Kind;
-use super::{DEFAULTS, SPECS, Settings, Spec};
+use super::{DEFAULTS, SPECS, Settings, Spec, flink};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -121,6 +121,9 @@ impl Resolver {
         match SPECS.iter().position(|s| s.name == written) {
             Some(spec) => self.apply(spec, value, origin),
             None => {
+                if let Some(remedy) = flink::remedy(name) {
+                    return Err(SettingError { remedy, ..unknown(name, None, origin, "") });
+                }
                 let near = closest(name, SPECS.iter().map(|s| s.name));
                 Err(unknown(name, near, origin, "`thalweg config` lists all settings"))
             }

@@ -182,6 +182,7 @@ fn a_huge_value_is_not_repeated_in_full() {
 fn an_unknown_setting_is_refused_with_the_nearest_one() {
     assert!(refused("batch.row", "1").contains("did you mean `batch.rows`?"));
     assert!(refused("zzz", "1").contains("`thalweg config` lists all settings"));
+    assert!(refused("execution.checkpointing.interval", "10 s").contains("it is called `checkpoint.interval` here"));
     let e = defaults().environment(environment(&[("THALWEG_EPOCH_INTERVALL", "1 s")])).unwrap_err();
     assert!(e.to_string().contains("did you mean `THALWEG_EPOCH_INTERVAL`?"), "{e}");
     let e = defaults().argument("batch.rows").unwrap_err().to_string();

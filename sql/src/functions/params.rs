@@ -120,7 +120,8 @@ pub(super) fn coerce(spec: &Spec, given: &[DataType]) -> Result<Vec<DataType>> {
             (false, true) => least.to_string(),
             (false, false) => format!("{least} to {most}"),
         };
-        return plan_err!("function `{}` takes {count} arguments, got {}", spec.name, given.len());
+        let noun = if count == "1" || count == "at least 1" { "argument" } else { "arguments" };
+        return plan_err!("function `{}` takes {count} {noun}, got {}", spec.name, given.len());
     }
     let params = spec.required.iter().chain(spec.optional).copied().chain(spec.rest.into_iter().cycle());
     let mut types = Vec::with_capacity(given.len());

@@ -15,6 +15,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use thalweg_engine::type_name;
 
 use crate::error::Fault;
+use crate::mixed::one_type;
 use crate::planner::refuse::span_of;
 use crate::shown::written;
 
@@ -179,6 +180,7 @@ impl ExprPlanner for FunctionPlanner {
 
     /// `ARRAY[a, b]`: all items in one type.
     fn plan_array_literal(&self, items: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        one_type("ARRAY", items.iter(), schema)?;
         let types = items.iter().map(|e| e.get_type(schema)).collect::<Result<Vec<_>>>()?;
         let span = items.iter().find_map(span_of).unwrap_or(Span::empty());
         if types.is_empty() {

@@ -48,6 +48,7 @@ impl StatementParser<'_> {
             partitioned_by: vec![],
             options: vec![],
             like: None,
+            like_options: true,
         };
         if self.p.consume_token(&Token::LParen) && !self.p.consume_token(&Token::RParen) {
             self.table_elements(&mut table)?;
@@ -62,10 +63,7 @@ impl StatementParser<'_> {
         if self.skip_words(&["LIKE"]) {
             table.like = Some(self.name()?);
             if self.p.peek_token().token == Token::LParen {
-                let fault = Fault::unsupported(self.p.peek_token().span, "a list of what LIKE includes");
-                return Err(
-                    fault.remedy("write LIKE name alone: it takes columns, watermark, key, partitions and options")
-                );
+                table.like_options = self.like_options()?;
             }
         }
         if self.peek_words(&["AS"]) {
@@ -73,6 +71,23 @@ impl StatementParser<'_> {
             return Err(fault.remedy("write CREATE TABLE with columns, then INSERT INTO"));
         }
         Ok(StatementKind::CreateTable(Box::new(table)))
+    }
+
+    /// `(INCLUDING ALL)`, `(EXCLUDING OPTIONS)`: whether LIKE takes over the options.
+    fn like_options(&mut self) -> Result<bool> {
+        let span = self.p.peek_token().span;
+        self.expect_token(&Token::LParen)?;
+        let includes = match () {
+            () if self.skip_words(&["EXCLUDING", "OPTIONS"]) => Some(false),
+            () if self.skip_words(&["INCLUDING", "ALL"]) || self.skip_words(&["INCLUDING", "OPTIONS"]) => Some(true),
+            () if self.skip_words(&["OVERWRITING", "OPTIONS"]) => Some(true),
+            () => None,
+        };
+        match includes.filter(|_| self.p.consume_token(&Token::RParen)) {
+            Some(includes) => Ok(includes),
+            None => Err(Fault::unsupported(span, "this list of what LIKE takes over")
+                .remedy("write LIKE name, which takes everything, or LIKE name (EXCLUDING OPTIONS)")),
+        }
     }
 
     /// Columns, WATERMARK and PRIMARY KEY, in any order, up to the closing bracket.

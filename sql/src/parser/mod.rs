@@ -19,7 +19,7 @@ use crate::limits;
 use datafusion_sql::sqlparser::ast::Ident;
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
-use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 use dialect::StreamDialect;
 use statement::{Insert, Statement, StatementKind};
 use thalweg_engine::error::lower_first;
@@ -34,6 +34,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Statement>> {
         let fault = Fault::syntax(point(e.location), lower_first(&e.message));
         fault.remedy("close every quote and comment, and quote names with backticks")
     })?;
+    tokens.iter().try_for_each(refused)?;
     tokens = rewrite(tokens);
     limits::check_tokens(&tokens)?;
     let end = tokens.last().map_or(Span::empty(), |t| point(t.span.end));
@@ -42,6 +43,23 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Statement>> {
     };
     // The end of the text has no place of its own in sqlparser: it is where the last word ends.
     parser.statements().map_err(|fault| fault.at(end))
+}
+
+/// Refuses what sqlparser would skip, and what it would misread: hints, and quotes that are none.
+fn refused(token: &TokenWithSpan) -> Result<()> {
+    match &token.token {
+        Token::Whitespace(Whitespace::MultiLineComment(text)) if text.starts_with('+') => {
+            let start = token.span.start;
+            let span = Span::new(start, Location::new(start.line, start.column + 3));
+            Err(Fault::unsupported(span, "a hint, `/*+ .. */`,")
+                .remedy("put its options into WITH (..) of CREATE TABLE, or leave it out; an ordinary comment begins with `/* `"))
+        }
+        Token::Char(quote @ ('‘' | '’' | '“' | '”' | '´')) => {
+            Err(Fault::syntax(token.span, format!("`{quote}` is no quote of SQL"))
+                .remedy("write 'text' in straight single quotes, and names in backticks"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads statements; one per text.
@@ -360,6 +378,9 @@ fn split_place(message: &str) -> Option<(&str, u64, u64)> {
 fn syntax_fault(span: Span, message: &str) -> Fault {
     let reason = lower_first(message);
     let fault = Fault::syntax(span, reason.replacen("expected: ", "expected ", 1).replacen(", found: ", ", found ", 1));
+    if message.starts_with("MAP[") {
+        return fault.remedy("write STR_TO_MAP('a=1,b=2'), which gives MAP<STRING, STRING>");
+    }
     match message.ends_with("found: EOF") {
         true => fault.remedy("the statement is not complete: look for a missing `)` or word before this place"),
         false => fault.remedy("correct the text here; a reserved word used as a name stands in backticks"),

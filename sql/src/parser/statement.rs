@@ -54,6 +54,8 @@ pub(crate) struct CreateTable {
     pub(crate) partitioned_by: Vec<Ident>,
     pub(crate) options: Vec<TableOption>,
     pub(crate) like: Option<Ident>,
+    /// Whether LIKE takes over the options.
+    pub(crate) like_options: bool,
 }
 
 /// `WATERMARK FOR column AS expr`.

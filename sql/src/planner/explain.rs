@@ -73,7 +73,7 @@ impl Tree<'_> {
                     read.fields().iter().map(|f| format!("{} {}", f.name(), type_name(f.data_type()))).collect();
                 format!("source {} ({})", table.0.name, columns.join(", "))
             }
-            StreamOp::Constant { rows } => format!("constant ({rows} rows)"),
+            StreamOp::Constant { rows } => format!("constant ({})", if *rows == 1 { "1 row" } else { "no rows" }),
             StreamOp::Union => "union all".into(),
             StreamOp::Calc { predicate, outputs } => {
                 let shown: Vec<String> = outputs

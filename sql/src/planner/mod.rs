@@ -20,6 +20,7 @@ use crate::catalog::Table;
 use crate::connect::Refusal;
 use crate::error::{Fault, Result};
 use crate::naming;
+use crate::parser::statement::TableOption;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_expr::LogicalPlan;
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -125,9 +126,28 @@ pub(crate) fn refused(refusal: Refusal, table: &Table) -> Fault {
     let named = |key: &str| refusal.option.as_deref() == Some(key) || refusal.reason.contains(&format!("`{key}`"));
     let option = table.written_options.iter().find(|o| named(&o.key));
     let span = option.map_or(table.definition.name.span, |o| o.span);
-    let fault = Fault::invalid(span, format!("table `{}`: {}", table.name, refusal.reason));
-    match refusal.remedy {
-        Some(remedy) => fault.remedy(remedy),
-        None => fault,
+    let about = format!("table `{}`", table.name);
+    let reason = match &refusal.option {
+        Some(key) if !refusal.reason.contains(&format!("`{key}`")) => format!("option `{key}`: {}", refusal.reason),
+        _ => refusal.reason,
+    };
+    // Some connectors name the table themselves.
+    let reason = if reason.starts_with(&about) { reason } else { format!("{about}: {reason}") };
+    let fault = Fault::invalid(span, reason);
+    let of =
+        table.definition.like.as_ref().filter(|of| table.definition.like_options && taken_over(option, table, of.span));
+    let of = of.map(|of| {
+        format!("it comes from `{0}`: write LIKE `{0}` (EXCLUDING OPTIONS) and all options in WITH", of.value)
+    });
+    match (refusal.remedy, of) {
+        (Some(remedy), Some(of)) => fault.remedy(format!("{remedy}; {of}")),
+        (Some(remedy), None) | (None, Some(remedy)) => fault.remedy(remedy),
+        (None, None) => fault,
     }
+}
+
+/// Whether an option stands in another statement than the table: LIKE took it over.
+fn taken_over(option: Option<&TableOption>, table: &Table, like: Span) -> bool {
+    let own = table.definition.name.span.start..=like.end;
+    option.is_some_and(|o| !own.contains(&o.span.start))
 }

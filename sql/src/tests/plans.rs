@@ -88,9 +88,9 @@ fn literals_are_decimals_unless_set_otherwise() {
 #[test]
 fn union_all_and_constants() {
     let shown = explained("SELECT a FROM t UNION ALL SELECT a FROM u UNION ALL SELECT 3");
-    assert!(shown.contains("union all") && shown.contains("constant (1 rows)"), "{shown}");
+    assert!(shown.contains("union all") && shown.contains("constant (1 row)"), "{shown}");
     let none = explained("SELECT a FROM t WHERE 1 = 0");
-    assert!(none.contains("constant (0 rows)"), "{none}");
+    assert!(none.contains("constant (no rows)"), "{none}");
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn wrong_arguments_are_refused_with_a_remedy() {
         wrong.contains("function `lower`: argument 1 must be STRING, got BIGINT; write CAST(x AS STRING)"),
         "{wrong}"
     );
-    assert!(refusal("lower", &[s("a"), s("b")]).contains("takes 1 arguments, got 2"));
+    assert!(refusal("lower", &[s("a"), s("b")]).contains("takes 1 argument, got 2"));
     assert!(refusal("substr", &[s("a")]).contains("takes 2 to 3 arguments, got 1"));
     assert!(refusal("hour", &[s("2020-01-01")]).contains("TO_TIMESTAMP"));
     assert_eq!(eval("lower", &[ScalarValue::Null]).unwrap(), NO_TEXT);
