@@ -20,7 +20,8 @@ pub(crate) fn placed(fault: Fault, query: &Query, bind: impl Fn(Query) -> Option
     let ControlFlow::Continue(()) = query.visit(&mut calls);
     let alone = |at: &usize| {
         let mut only = query.clone();
-        let ControlFlow::Continue(()) = VisitMut::visit(&mut only, &mut Without { name, kept: *at, seen: 0 });
+        let Some(kept) = calls.spans.get(*at).copied() else { return false };
+        let ControlFlow::Continue(()) = VisitMut::visit(&mut only, &mut Without { name, kept });
         bind(only).is_some_and(|f| f.reason == fault.reason)
     };
     let found = match calls.spans.len() {
@@ -56,11 +57,10 @@ impl Visitor for Calls<'_> {
     }
 }
 
-/// Puts NULL in the place of all calls but one. Counts as [`Calls`] does.
+/// Puts NULL in the place of all calls but one, and those around it.
 struct Without<'a> {
     name: &'a str,
-    kept: usize,
-    seen: usize,
+    kept: Span,
 }
 
 impl VisitorMut for Without<'_> {
@@ -70,10 +70,12 @@ impl VisitorMut for Without<'_> {
         if let Expr::Function(f) = expr
             && is_call(f, self.name)
         {
-            if self.seen != self.kept {
-                *expr = Expr::Value(Value::Null.with_span(f.name.span()));
+            let span = f.name.span();
+            let mut inside = Calls { name: self.name, spans: vec![] };
+            let ControlFlow::Continue(()) = Visit::visit(expr, &mut inside);
+            if !inside.spans.contains(&self.kept) {
+                *expr = Expr::Value(Value::Null.with_span(span));
             }
-            self.seen += 1;
         }
         ControlFlow::Continue(())
     }
