@@ -348,7 +348,7 @@ impl Binder {
         let mut values: BTreeMap<&str, Expr> = BTreeMap::new();
         for (i, (column, target)) in plan.schema().columns().into_iter().zip(&targets).enumerate() {
             let from = plan.schema().field(i).data_type();
-            if !is_assignable(select_item(&insert.query, i), from, &target.data_type) {
+            if !is_written_for(&insert.query, i, from, &target.data_type) {
                 return Err(type_mismatch(i, &column, from, target, insert));
             }
             let value = Expr::Column(column);
@@ -380,8 +380,19 @@ fn type_mismatch(place: usize, column: &ColumnRef, from: &DataType, target: &Col
     fault.remedy(format!("write CAST({written} AS {to})"))
 }
 
-/// The n-th column of a query as it was written.
+/// Whether the n-th column of a query may be written into a column of this type; with VALUES that of every row.
+fn is_written_for(query: &Query, place: usize, from: &DataType, to: &DataType) -> bool {
+    match query.body.as_ref() {
+        sql::SetExpr::Values(values) => values.rows.iter().all(|row| is_assignable(row.content.get(place), from, to)),
+        _ => is_assignable(select_item(query, place), from, to),
+    }
+}
+
+/// The n-th column of a query as it was written; that of the first row of VALUES.
 fn select_item(query: &Query, place: usize) -> Option<&sql::Expr> {
+    if let sql::SetExpr::Values(values) = query.body.as_ref() {
+        return values.rows.first().and_then(|row| row.content.get(place));
+    }
     let sql::SetExpr::Select(select) = query.body.as_ref() else { return None };
     let items = select.projection.iter().map(|item| match item {
         sql::SelectItem::UnnamedExpr(expr) | sql::SelectItem::ExprWithAlias { expr, .. } => Some(expr),

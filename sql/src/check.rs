@@ -9,7 +9,7 @@ use crate::parser::dialect::TABLE_ARGUMENT;
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
     JoinOperator, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins,
-    Value, ValueWithSpan, Visit, Visitor,
+    Value, ValueWithSpan, Values, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::ops::ControlFlow;
@@ -200,9 +200,20 @@ fn check_body(body: &SetExpr) -> Flow {
             check_body(left)?;
             check_body(right)
         }
-        SetExpr::Values(_) => refuse(body.span(), "VALUES as a source", "write SELECT 1, 'a' UNION ALL SELECT 2, 'b'"),
+        SetExpr::Values(values) => check_values(values, body.span()),
         _ => refuse(body.span(), "this form of query", "write SELECT .. FROM .."),
     }
+}
+
+/// Rows of one width.
+fn check_values(values: &Values, at: Span) -> Flow {
+    let width = values.rows.first().map_or(0, |row| row.content.len());
+    let Some(odd) = values.rows.iter().find(|row| row.content.len() != width || width == 0) else {
+        return ControlFlow::Continue(());
+    };
+    let span = odd.content.first().map_or(at, Spanned::span);
+    let reason = format!("VALUES: a row has {} values, the first has {width}", odd.content.len());
+    ControlFlow::Break(Fault::invalid(span, reason).remedy("give each row as many values: VALUES (1, 'a'), (2, 'b')"))
 }
 
 fn check_joins(from: &TableWithJoins) -> Flow {
@@ -287,6 +298,7 @@ fn body_width(body: &SetExpr) -> Option<usize> {
         SetExpr::Select(select) => width(select),
         SetExpr::SetOperation { left, .. } => body_width(left),
         SetExpr::Query(query) => body_width(&query.body),
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
         _ => None,
     }
 }

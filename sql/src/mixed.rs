@@ -11,7 +11,7 @@ use crate::shown::written;
 use arrow::datatypes::DataType;
 use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::logical_plan::Union;
+use datafusion_expr::logical_plan::{Union, Values};
 use datafusion_expr::type_coercion::binary::type_union_resolution;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -32,6 +32,9 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
     let walked = plan.apply(|node| {
         if let LogicalPlan::Union(union) = node {
             check_union(union)?;
+        }
+        if let LogicalPlan::Values(values) = node {
+            check_values(values)?;
         }
         let mut schema = DFSchema::empty();
         node.inputs().iter().for_each(|input| schema.merge(input.schema()));
@@ -118,6 +121,33 @@ fn check_union(union: &Union) -> Result<()> {
             let (one, two) = (type_name(one), type_name(two));
             let reason = format!("UNION ALL: column {} is {one} in one query and {two} in another", at + 1);
             return Err(Fault::invalid(span, reason).remedy(format!("write CAST(.. AS {one})")));
+        }
+    }
+    Ok(())
+}
+
+/// Every column of one kind in all rows, as it was written: DataFusion has put casts around by now.
+fn check_values(values: &Values) -> Result<()> {
+    let empty = DFSchema::empty();
+    let inner = |e: &Expr| match e {
+        Expr::Cast(c) => c.expr.as_ref().clone(),
+        other => other.clone(),
+    };
+    for at in 0..values.schema.fields().len() {
+        let (mut text, mut other) = (None, None);
+        for expr in values.values.iter().filter_map(|row| row.get(at)).map(inner) {
+            match expr.get_type(&empty).map_err(fault::of)? {
+                of if is_text(&of) => text = text.or(Some(expr)),
+                of if of.is_null() => {}
+                of => other = other.or(Some((expr, of))),
+            }
+        }
+        if let (Some(text), Some((other, of))) = (text, other) {
+            let (text, other, of) = (written(&text), written(&other), type_name(&of));
+            let reason = format!("VALUES: in column {}, `{text}` is STRING and `{other}` is {of}", at + 1);
+            return Err(
+                Fault::invalid(Span::empty(), reason).remedy("write all values of a column alike, or CAST them")
+            );
         }
     }
     Ok(())

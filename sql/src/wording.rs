@@ -123,6 +123,11 @@ const MESSAGES: &[(&str, &str, &str)] = &[
         "write CAST(x AS STRING)",
     ),
     (
+        r"^inconsistent data type across values list at row \d+ column \d+. Was (.*) but found (.*)$",
+        "VALUES: a column is $1 in one row and $2 in another",
+        "write all values of a column alike, or CAST them",
+    ),
+    (
         r"^fail(?:ed)? to find the coerced type",
         "the arguments of a function have no common type",
         "convert them to one type with CAST(x AS type)",

@@ -1,8 +1,9 @@
-//! The source behind `SELECT 1`: one row, or none, then the end.
+//! The source of rows that stand in the text: those of VALUES, the one behind `SELECT 1`, or none; then the end.
 //!
-//! Made by the graph planner for queries without FROM and for those that the optimizer found to be empty.
+//! Made by the graph planner, for queries without FROM and those that the optimizer found to be empty too. A position is the number of
+//! rows given.
 
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde_json::json;
 use std::sync::Arc;
@@ -14,15 +15,24 @@ use thalweg_engine::{Batch, Error, Result};
 
 const SPLIT: &str = "constant";
 
-/// Gives `rows` rows of one meaningless column.
-#[derive(Clone, Copy, Debug)]
+/// Gives these rows, once.
+#[derive(Clone, Debug)]
 pub(crate) struct Constant {
-    pub(crate) rows: usize,
+    pub(crate) rows: RecordBatch,
+}
+
+impl Constant {
+    /// So many rows of one meaningless column.
+    pub(crate) fn nothing(rows: usize) -> Result<Constant> {
+        let schema = Arc::new(Schema::new(vec![Field::new("nothing", DataType::Boolean, true)]));
+        let rows = RecordBatch::try_new(schema, vec![new_null_array(&DataType::Boolean, rows)])?;
+        Ok(Constant { rows })
+    }
 }
 
 impl SourceFactory for Constant {
     fn schema(&self) -> SchemaRef {
-        Arc::new(Schema::new(vec![Field::new("nothing", DataType::Boolean, true)]))
+        self.rows.schema()
     }
     fn bounded(&self) -> bool {
         true
@@ -31,7 +41,7 @@ impl SourceFactory for Constant {
         Ok(Box::new(OneSplit))
     }
     fn reader(&self) -> Result<Box<dyn SourceReader>> {
-        Ok(Box::new(OneRow { source: *self, split: None, given: false, ended: false }))
+        Ok(Box::new(Rows { rows: self.rows.clone(), split: None, given: 0, ended: false }))
     }
 }
 
@@ -60,14 +70,14 @@ impl SplitEnumerator for OneSplit {
     }
 }
 
-struct OneRow {
-    source: Constant,
+struct Rows {
+    rows: RecordBatch,
     split: Option<SplitId>,
-    given: bool,
+    given: usize,
     ended: bool,
 }
 
-impl SourceReader for OneRow {
+impl SourceReader for Rows {
     fn open(&mut self, _: &ReaderContext) -> Result<()> {
         Ok(())
     }
@@ -75,24 +85,24 @@ impl SourceReader for OneRow {
     fn assign(&mut self, splits: Vec<(Split, Option<Position>)>) -> Result<()> {
         for (split, position) in splits {
             self.given = match position {
-                None => self.source.rows == 0,
-                Some(Position(p)) => {
-                    p.as_bool().ok_or_else(|| Error::internal(format!("split `{}`: position {p}", split.id)))?
-                }
+                None => 0,
+                Some(Position(p)) => given(&p, self.rows.num_rows())
+                    .ok_or_else(|| Error::internal(format!("split `{}`: position {p}", split.id)))?,
             };
             (self.split, self.ended) = (Some(split.id.into()), false);
         }
         Ok(())
     }
 
-    fn poll(&mut self, _: usize) -> Result<Poll> {
+    fn poll(&mut self, max_rows: usize) -> Result<Poll> {
         let Some(split) = self.split.clone().filter(|_| !self.ended) else { return Ok(Poll::Finished) };
-        if self.given {
+        let left = self.rows.num_rows().saturating_sub(self.given);
+        if left == 0 {
             self.ended = true;
             return Ok(Poll::SplitFinished(split));
         }
-        self.given = true;
-        let rows = RecordBatch::try_new(self.source.schema(), vec![Arc::new(BooleanArray::from(vec![None::<bool>]))])?;
+        let rows = self.rows.slice(self.given, left.min(max_rows.max(1)));
+        self.given += rows.num_rows();
         Ok(Poll::Batch { split, batch: Batch::new(rows), rejected: None })
     }
 
@@ -101,17 +111,29 @@ impl SourceReader for OneRow {
     }
 }
 
+/// The rows given; older positions say whether all are.
+fn given(position: &serde_json::Value, rows: usize) -> Option<usize> {
+    match position {
+        serde_json::Value::Bool(all) => Some(if *all { rows } else { 0 }),
+        other => usize::try_from(other.as_u64()?).ok().filter(|n| *n <= rows),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(rows: usize, position: Option<Position>) -> usize {
-        let mut reader = Constant { rows }.reader().unwrap();
+        let mut reader = Constant::nothing(rows).unwrap().reader().unwrap();
         reader.assign(vec![(Split { id: SPLIT.into(), spec: json!(null) }, position)]).unwrap();
         let mut seen = 0;
         loop {
             match reader.poll(10).unwrap() {
-                Poll::Batch { batch, .. } => seen += batch.num_rows(),
+                Poll::Batch { batch, .. } => {
+                    assert!(batch.num_rows() <= 10);
+                    seen += batch.num_rows();
+                    assert!(reader.positions()[0].1.0.as_u64().unwrap() >= seen as u64);
+                }
                 Poll::SplitFinished(_) => {}
                 Poll::Finished => return seen,
                 other => panic!("{other:?}"),
@@ -120,9 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn the_row_is_given_once_even_over_a_restart() {
+    fn rows_are_given_once_even_over_a_restart() {
         assert_eq!((read(1, None), read(0, None)), (1, 0));
         assert_eq!((read(1, Some(Position(json!(true)))), read(1, Some(Position(json!(false))))), (0, 1));
+        assert_eq!(
+            (read(25, None), read(25, Some(Position(json!(20)))), read(25, Some(Position(json!(25))))),
+            (25, 5, 0)
+        );
+        let mut reader = Constant::nothing(3).unwrap().reader().unwrap();
+        let split = Split { id: SPLIT.into(), spec: json!(null) };
+        assert!(reader.assign(vec![(split, Some(Position(json!(4))))]).is_err(), "of other rows");
     }
 
     #[test]

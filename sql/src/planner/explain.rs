@@ -74,6 +74,9 @@ impl Tree<'_> {
                 format!("source {} ({})", table.0.name, columns.join(", "))
             }
             StreamOp::Constant { rows } => format!("constant ({})", if *rows == 1 { "1 row" } else { "no rows" }),
+            StreamOp::Values { rows } => {
+                format!("values ({} row{})", rows.len(), if rows.len() == 1 { "" } else { "s" })
+            }
             StreamOp::Union => "union all".into(),
             StreamOp::Calc { predicate, outputs } => {
                 let shown: Vec<String> = outputs

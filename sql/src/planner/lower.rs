@@ -16,15 +16,17 @@ use crate::error::{Fault, Result};
 use crate::fault;
 use crate::naming;
 use crate::nodes::{Rowtime, WINDOW_COLUMNS, WindowKind, WindowTvf, downcast};
+use crate::shown::written;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{Column, DFSchema};
-use datafusion_expr::logical_plan::TableScan;
+use datafusion_common::{Column, DFSchema, ScalarValue};
+use datafusion_expr::logical_plan::{TableScan, Values};
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_engine::key::hash_text;
+use thalweg_operators::text::literal;
 
 /// A plan's result, not yet computed: filter and projection over a node.
 #[derive(Clone, Debug)]
@@ -83,6 +85,7 @@ impl Lower<'_> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::EmptyRelation(empty) => Ok(self.constant(empty.produce_one_row, empty.schema.as_ref())),
+            LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
             LogicalPlan::Projection(p) => {
                 let input = self.plan(&p.input)?;
@@ -143,6 +146,37 @@ impl Lower<'_> {
         };
         let filters = scan.filters.clone();
         filters.iter().try_fold(pending, |p, f| self.filter(p, &scan.projected_schema, f))
+    }
+
+    /// Rows that stand in the text.
+    fn values(&mut self, values: &Values) -> Result<Pending> {
+        let constant = |e: &Expr| match bare(e) {
+            Expr::Literal(value, _) => Ok(value),
+            other => {
+                let fault = Fault::unsupported(self.span, format!("`{}` in VALUES", written(&other)));
+                Err(fault.remedy("write constants, or SELECT .. UNION ALL SELECT .."))
+            }
+        };
+        let rows = values.values.iter().map(|row| row.iter().map(constant).collect());
+        let rows = rows.collect::<Result<Vec<Vec<_>>>>()?;
+        let names: Vec<&String> = values.schema.fields().iter().map(|f| f.name()).collect();
+        let types = values.schema.fields().iter().map(|f| f.data_type().clone());
+        let fields = names.iter().zip(types).map(|(name, of)| Field::new(*name, of, true));
+        let text = |row: &Vec<ScalarValue>| row.iter().map(literal).collect::<Vec<_>>().join(",");
+        let all = hash_text(&rows.iter().map(text).collect::<Vec<_>>().join(";"));
+        let node = StreamNode {
+            schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            lineage: (0..names.len()).map(|at| mix([all, at as u64])).collect(),
+            op: StreamOp::Values { rows },
+            inputs: vec![],
+            rows: all,
+            rowtime: None,
+            unique: vec![],
+        };
+        let width = node.schema.fields().len();
+        let base = self.streams.add(node, vec![]);
+        let outputs = (0..width).map(column).collect();
+        Ok(Pending { base, predicates: vec![], attributes: vec![None; width], outputs, window: None })
     }
 
     /// One row without columns, or no row of some columns.

@@ -18,7 +18,8 @@ use crate::catalog::Table;
 use crate::connect::{Connectors, Outcome, TableSpec};
 use crate::error::{Fault, Result};
 use crate::fault;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column as ColumnRef, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
@@ -94,11 +95,13 @@ impl Emit<'_> {
         match &node.op {
             StreamOp::Source(table) => self.source(id, node, &table.0),
             StreamOp::Constant { rows } => {
-                let factory = Arc::new(Constant { rows: *rows });
-                let kind = NodeKind::Source { factory, watermark: None, name: "constant".into() };
+                let constant = Constant::nothing(*rows).map_err(|e| Fault::internal(e.to_string()))?;
                 let label = if *rows == 0 { "no rows" } else { "one row" };
-                let spec = NodeSpec::new(self.id(format!("constant-{rows}")), label, kind, vec![]).parallelism(1);
-                self.add(spec, Arc::clone(&node.schema))
+                self.constant(node, constant, format!("constant-{rows}"), label)
+            }
+            StreamOp::Values { rows } => {
+                let rows = record_batch(rows, &node.schema).map_err(fault::of)?;
+                self.constant(node, Constant { rows }, format!("values-{:08x}", short(node.rows)), "values")
             }
             StreamOp::Calc { predicate, outputs } => self.calc(node, predicate.as_ref(), outputs),
             StreamOp::Assign(windows) => window_op::assign(self, node, windows),
@@ -113,6 +116,12 @@ impl Emit<'_> {
                 })
             }
         }
+    }
+
+    fn constant(&mut self, node: &StreamNode, constant: Constant, id: String, label: &str) -> Result<Made> {
+        let kind = NodeKind::Source { factory: Arc::new(constant), watermark: None, name: "constant".into() };
+        let spec = NodeSpec::new(self.id(id), label, kind, vec![]).parallelism(1);
+        self.add(spec, Arc::clone(&node.schema))
     }
 
     /// Adds a node whose columns are exactly `schema`.
@@ -231,6 +240,16 @@ impl Emit<'_> {
         let spec = NodeSpec::new(id, format!("write {}", table.name), kind, inputs);
         self.graph.add(spec).map(|_| ()).map_err(|e| Fault::internal(e.to_string()))
     }
+}
+
+/// The rows of VALUES, column by column.
+fn record_batch(rows: &[Vec<ScalarValue>], schema: &SchemaRef) -> datafusion_common::Result<RecordBatch> {
+    let column = |(at, field): (usize, &FieldRef)| {
+        let values = ScalarValue::iter_to_array(rows.iter().filter_map(|row| row.get(at).cloned()))?;
+        Ok(arrow::compute::cast(&values, field.data_type())?)
+    };
+    let columns = schema.fields().iter().enumerate().map(column).collect::<datafusion_common::Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
 /// The part of a hash that people are shown.

@@ -32,7 +32,6 @@ pub(crate) fn plan(plan: &LogicalPlan, statement: Span) -> Fault {
         LogicalPlan::Limit(_) => ("LIMIT", "leave it out"),
         LogicalPlan::Distinct(_) => ("DISTINCT", "group by the columns and a window"),
         LogicalPlan::Window(_) => ("OVER", "aggregate in windows: FROM TABLE(TUMBLE(..))"),
-        LogicalPlan::Values(_) => ("VALUES as a source", "write SELECT .. UNION ALL SELECT .."),
         LogicalPlan::Unnest(_) => ("UNNEST", "pick elements of the array with array[1]"),
         LogicalPlan::Subquery(_) | LogicalPlan::RecursiveQuery(_) => {
             ("this subquery", "compute it in a view of its own")

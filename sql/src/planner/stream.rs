@@ -12,8 +12,8 @@ use crate::aggregate::AggregateKind;
 use crate::catalog::Table;
 use crate::nodes::WindowKind;
 use arrow::datatypes::{DataType, SchemaRef};
-use datafusion_common::Column;
 use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, ScalarValue};
 use datafusion_expr::Expr;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -49,6 +49,8 @@ pub(crate) enum StreamOp {
     Source(TableRef),
     /// One row, or none, without a meaning: what `SELECT 1` reads.
     Constant { rows: usize },
+    /// The rows of VALUES.
+    Values { rows: Vec<Vec<ScalarValue>> },
     /// Filter, then projection.
     Calc { predicate: Option<Expr>, outputs: Vec<Expr> },
     /// Every row once per window that it is in: the input's columns, window start, window end, window time.
