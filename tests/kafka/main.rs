@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod broker;
 #[path = "../cli/crash.rs"]
 mod crash;
 mod exactly_once;

@@ -1,55 +1,13 @@
 //! A broker that dies while rows are published, and comes back: nothing is lost or written twice, and people are told. Each test
-//! has a broker of its own, which `.ci/kafka-broker` starts; without `THALWEG_TEST_KAFKA` there is none.
+//! has a broker of its own.
 
+use crate::broker::Broker;
 use crate::exactly_once::{Job, assert_once, lines};
 use crate::{crash, naive};
 use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use thalweg_connectors::kafka::testing::Cluster;
+use std::process::{Child, ChildStderr};
 
 const EVENTS: u64 = 150_000;
-
-/// A broker whose life the test decides.
-struct Broker {
-    dir: tempfile::TempDir,
-    cluster: Cluster,
-}
-
-impl Broker {
-    /// `None` where no real broker is to be had.
-    fn start() -> Option<Broker> {
-        if !Cluster::start().is_real() {
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let address = launch(dir.path());
-        Some(Broker { dir, cluster: Cluster::real(address) })
-    }
-
-    fn kill(&self) {
-        assert!(script().arg("kill").arg(self.dir.path()).status().unwrap().success());
-    }
-
-    fn restart(&self) {
-        assert_eq!(launch(self.dir.path()), self.cluster.bootstrap());
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let _ = script().arg("stop").arg(self.dir.path()).status();
-    }
-}
-
-fn script() -> Command {
-    Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/kafka-broker"))
-}
-
-fn launch(dir: &std::path::Path) -> String {
-    let out = script().arg("start").arg(dir).stderr(Stdio::inherit()).output().unwrap();
-    assert!(out.status.success(), "the broker did not start");
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
-}
 
 /// A job at work for some seconds, and what it says.
 fn spawn(job: &Job, parallelism: u64) -> (Child, Lines<BufReader<ChildStderr>>) {
