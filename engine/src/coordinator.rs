@@ -309,8 +309,8 @@ mod tests {
 
     fn part(task: usize, epoch: u64) -> Event {
         let (splits, prepared, snapshots) = (vec![], vec![], vec![]);
-        let frontier = EventTime::MIN;
-        Event::Done(Box::new(Part { task, subtask: 0, epoch, frontier, splits, prepared, snapshots }))
+        let (frontier, pauses) = (EventTime::MIN, Default::default());
+        Event::Done(Box::new(Part { task, subtask: 0, epoch, frontier, splits, prepared, snapshots, pauses }))
     }
 
     fn triggers(actions: &[Action]) -> Vec<u64> {

@@ -20,7 +20,7 @@ use crate::job::{Ending, JobOptions, Outcome};
 use crate::message::{Barrier, Last, Message};
 use crate::metrics::{CheckpointMetrics, LastCheckpoint};
 use crate::persist::{Task, Told};
-use crate::report::{Part, Report};
+use crate::report::{Part, Pauses, Report};
 use crate::sink::{Committer, JobInfo, SinkFactory};
 use crate::source::{Assignment, Discovery, Fact, Position, SourceFactory, Split, SplitEnumerator, SplitId};
 use crate::split::SplitState;
@@ -146,8 +146,8 @@ pub(crate) struct Driver {
     persist: Option<Sender<Task>>,
     persist_ended: bool,
     durable: Option<Saved>,
-    /// When each checkpoint that is under way was triggered, by epoch.
-    triggered: BTreeMap<u64, Moment>,
+    /// When each checkpoint that is under way was triggered, and its longest pauses, by epoch.
+    triggered: BTreeMap<u64, (Moment, Pauses)>,
     metrics: Arc<CheckpointMetrics>,
     /// Index of each task by the ids of its operators.
     tasks_of: BTreeMap<String, usize>,
@@ -458,7 +458,7 @@ impl Driver {
             match action {
                 Action::Trigger(barrier) => {
                     if barrier.checkpoint && self.persist.is_some() {
-                        self.triggered.insert(barrier.epoch, self.clock.now());
+                        self.triggered.insert(barrier.epoch, (self.clock.now(), Pauses::default()));
                     }
                     let all = self.sources.iter().flat_map(|s| &s.inboxes);
                     all.for_each(|i| drop(i.send(Message::Trigger(barrier))));
@@ -488,6 +488,9 @@ impl Driver {
         let waits = barrier.checkpoint && self.persist.is_some();
         let stage = if waits { Stage::Waiting } else { Stage::Ready };
         self.uncommitted.insert(epoch, Uncommitted { positions, parts: prepared_by_sink(&parts), stage });
+        if let Some((_, longest)) = self.triggered.get_mut(&epoch) {
+            *longest = parts.iter().map(|p| p.pauses).fold(*longest, Pauses::max);
+        }
         if barrier.checkpoint && (self.keep || waits) {
             let sources = self.sources.iter().map(|s| (s.id.clone(), s.checkpoint())).collect();
             let mut checkpoint = Checkpoint::assemble(epoch, self.graph.clone(), &parts, &self.roots, sources);
@@ -536,12 +539,19 @@ impl Driver {
 
     fn count(&mut self, epoch: u64, saved: &Saved) {
         let now = self.clock.now();
-        let since = self.triggered.remove(&epoch).unwrap_or(now);
+        let (since, pauses) = self.triggered.remove(&epoch).unwrap_or((now, Pauses::default()));
         // Those before it have failed.
         self.triggered = self.triggered.split_off(&epoch);
-        let duration_ms = u64::try_from(now.saturating_sub(since).as_millis()).unwrap_or(u64::MAX);
-        let (Saved { id, written_bytes, state_bytes }, at_ms) = (saved.clone(), self.clock.wall_ms());
-        self.metrics.complete(LastCheckpoint { id, at_ms, duration_ms, written_bytes, state_bytes });
+        let number = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+        self.metrics.complete(LastCheckpoint {
+            id: saved.id,
+            at_ms: self.clock.wall_ms(),
+            duration_ms: number(now.saturating_sub(since).as_millis()),
+            align_ms: number(pauses.aligned.as_millis()),
+            freeze_us: number(pauses.frozen.as_micros()),
+            written_bytes: saved.written_bytes,
+            state_bytes: saved.state_bytes,
+        });
     }
 
     fn told(&mut self, told: Told) {

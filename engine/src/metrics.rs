@@ -184,6 +184,10 @@ pub struct LastCheckpoint {
     pub at_ms: i64,
     /// From its trigger until then.
     pub duration_ms: u64,
+    /// For how long the barrier of one input has kept a task waiting for those of others, at most.
+    pub align_ms: u64,
+    /// For how long a task's state was frozen, at most.
+    pub freeze_us: u64,
     /// Bytes written for it.
     pub written_bytes: u64,
     /// Bytes that a restore of it reads.

@@ -7,6 +7,23 @@ use crate::source::SplitId;
 use crate::split::SplitState;
 use crate::state::FrozenState;
 use crate::time::EventTime;
+use std::time::Duration;
+
+/// For how long a barrier has kept a task from its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pauses {
+    /// Some inputs waited for the barrier of the others, and there was nothing else to do.
+    pub aligned: Duration,
+    /// The state was frozen.
+    pub frozen: Duration,
+}
+
+impl Pauses {
+    /// The longer ones.
+    pub fn max(self, other: Pauses) -> Pauses {
+        Pauses { aligned: self.aligned.max(other.aligned), frozen: self.frozen.max(other.frozen) }
+    }
+}
 
 /// One task's part of a barrier.
 pub(crate) struct Part {
@@ -22,6 +39,7 @@ pub(crate) struct Part {
     pub prepared: Vec<(String, Prepared)>,
     /// What changed in the state, by operator id; empty unless the barrier is a checkpoint.
     pub snapshots: Vec<(String, FrozenState)>,
+    pub pauses: Pauses,
 }
 
 impl Part {

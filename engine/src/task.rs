@@ -19,11 +19,12 @@ use crate::gate::GateEvent;
 use crate::inbox::{Inbox, Waiting};
 use crate::message::{Barrier, WakeTarget};
 use crate::operator::{Flush, OutPort, Port, Subtask};
-use crate::report::{Part, Report};
+use crate::report::{Part, Pauses, Report};
 use crate::source::SplitId;
 use crate::source_task::{SourceStep, SourceTask};
 use crate::time::{EventTime, Watermark};
 use crossbeam_channel::Sender;
+use std::time::Duration;
 
 /// What the task needs to know of its job.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Task {
     pub source: Option<SourceTask>,
     pub nodes: Vec<Node>,
     pub reports: Sender<DriverEvent>,
+    /// What the task had spent aligning when the barrier before this one was forwarded.
+    pub aligned: Duration,
 }
 
 /// How far the walk of one barrier has come.
@@ -345,7 +348,7 @@ impl Task {
 
     fn part(&mut self, walk: &Walk) -> Result<Part> {
         let snapshot = walk.barrier.checkpoint && self.mode.snapshots;
-        let mut snapshots = vec![];
+        let (mut snapshots, mut frozen) = (vec![], Duration::ZERO);
         let restart = snapshot && std::mem::take(&mut self.inbox.restart_chains);
         for node in &mut self.nodes {
             if restart {
@@ -353,9 +356,14 @@ impl Task {
             }
             node.metrics.state_bytes.set(i64::try_from(node.state.bytes()).unwrap_or(i64::MAX));
             if snapshot {
+                let begun = self.inbox.clock.now();
                 snapshots.push((node.id.clone(), node.state.freeze()));
+                frozen += self.inbox.clock.now().saturating_sub(begun);
             }
         }
+        let aligned = Duration::from_nanos(self.inbox.metrics.aligning_ns.get());
+        let pauses = Pauses { aligned: aligned.saturating_sub(self.aligned), frozen };
+        self.aligned = aligned;
         let prepared = std::mem::take(&mut self.inbox.prepared);
         let named = |(i, p): (usize, _)| self.nodes.get(i).map(|n| (n.id.clone(), p));
         Ok(Part {
@@ -366,6 +374,7 @@ impl Task {
             splits: self.source.as_ref().map_or_else(Vec::new, SourceTask::snapshot),
             prepared: prepared.into_iter().filter_map(named).collect(),
             snapshots,
+            pauses,
         })
     }
 }

@@ -25,6 +25,7 @@ use crate::time::EventTime;
 use crossbeam_channel::{Receiver, Sender};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tasks that are ready to be started.
 pub(crate) struct Wired {
@@ -180,7 +181,8 @@ impl<'a> Wiring<'a> {
         }
         let epochs = self.graph.has_epochs() || self.options.force_epochs;
         let mode = TaskMode { epochs, snapshots: self.options.keep_checkpoints };
-        Ok(Task { index: t, subtask, name, mode, inbox, source, nodes, reports: self.reports.clone() })
+        let (reports, aligned) = (self.reports.clone(), Duration::ZERO);
+        Ok(Task { index: t, subtask, name, mode, inbox, source, nodes, reports, aligned })
     }
 
     /// Index of the place of a planned node in the chain's operators: the source, if there is one, is not among them.

@@ -142,14 +142,7 @@ fn restored_with(chains: &[Chain], range: KeyGroupRange, budget: &Arc<Budget>) -
 
 /// All parts of a frozen state, as a chain has them.
 fn encoded(frozen: &FrozenState) -> Chain {
-    let mut parts = Chain::new();
-    frozen
-        .encode_parts(&mut |part| {
-            parts.push(part.into());
-            Ok(())
-        })
-        .unwrap();
-    parts
+    frozen.encode_all().unwrap().into_iter().map(Into::into).collect()
 }
 
 /// Budgets that everything fits into, and some that it does not.

@@ -65,14 +65,7 @@ fn restored(chains: &[Chain], range: KeyGroupRange) -> Model {
 
 /// All parts of a frozen state, as a chain has them.
 fn encoded(frozen: &FrozenState) -> Chain {
-    let mut parts = Chain::new();
-    frozen
-        .encode_parts(&mut |part| {
-            parts.push(part.into());
-            Ok(())
-        })
-        .unwrap();
-    parts
+    frozen.encode_all().unwrap().into_iter().map(Into::into).collect()
 }
 
 fn rows(link: &Link) -> usize {

@@ -79,10 +79,12 @@ impl CheckpointCommand {
 pub(crate) enum Suite {
     /// Run the Nexmark queries and measure events per second, per core
     Nexmark(NexmarkArguments),
+    /// Run windows over many keys, with and without checkpoints, and measure what these cost
+    Checkpoint(CheckpointBenchArguments),
 }
 
 /// Where settings come from; every command that plans takes these.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SettingArguments {
     /// Subtasks per operator, 1 to 256, or `auto` (short for --set parallelism=N)
     #[arg(long, value_name = "N")]
@@ -149,6 +151,21 @@ impl EventSource {
             EventSource::Pregenerated => "pregenerated",
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointBenchArguments {
+    /// Keys in the state; a hundredth of them changes every second
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
+    pub(crate) keys: u64,
+    /// Rows per second
+    #[arg(long, default_value_t = 1_000_000, value_name = "R", value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
+    pub(crate) rate: u64,
+    /// Segments of five seconds, half of them with a checkpoint every second
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) segments: u32,
+    #[command(flatten)]
+    pub(crate) settings: SettingArguments,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod inputs;
 mod notices;
 mod progress;
 mod run;
+mod usage;
 mod watch;
 
 use arguments::{Arguments, Command, Suite};
@@ -58,6 +59,7 @@ fn dispatch(command: Command, console: &mut Console) -> Result<Exit, Failure> {
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Explain(arguments) => run::explain(&arguments),
         Command::Bench { suite: Suite::Nexmark(arguments) } => bench::nexmark(&arguments, console),
+        Command::Bench { suite: Suite::Checkpoint(arguments) } => bench::checkpoint(&arguments, console),
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a job is doing, as a line or as JSON. Pure: the run loop brings counters and the time, and writes what comes out.
 
+use crate::cli::usage::Usage;
 use serde_json::{Value, json};
 use std::time::Duration;
 use thalweg::engine::metrics::{LastCheckpoint, Totals};
@@ -66,7 +67,7 @@ impl Progress {
 }
 
 /// The last word about a job, for people: `finished` is how it ended.
-pub(crate) fn summary_line(how: &str, elapsed: Duration, totals: &Totals) -> String {
+pub(crate) fn summary_line(how: &str, elapsed: Duration, totals: &Totals, usage: &Usage) -> String {
     let rates = Rates::between(&Totals::default(), totals, elapsed);
     let (rows_in, rows_out) = (count(totals.rows_in as f64), count(totals.rows_out as f64));
     let mut text = format!(
@@ -78,13 +79,19 @@ pub(crate) fn summary_line(how: &str, elapsed: Duration, totals: &Totals) -> Str
         text.push_str(", ");
         text.push_str(&loss);
     }
+    let (processor, memory) = (seconds(usage.processor), bytes(usage.peak_memory_bytes));
+    text.push_str(&format!(" ({processor} of processor time, {memory} of memory at most)"));
     text
 }
 
 /// The last word about a job as data.
-pub(crate) fn summary_json(how: &str, elapsed: Duration, totals: &Totals) -> Value {
+pub(crate) fn summary_json(how: &str, elapsed: Duration, totals: &Totals, usage: &Usage) -> Value {
     let rates = Rates::between(&Totals::default(), totals, elapsed);
-    object("summary", elapsed, totals, json!({ "outcome": how, "rows_in_per_s": rates.rows_in.round() }))
+    let more = json!({
+        "outcome": how, "rows_in_per_s": rates.rows_in.round(),
+        "processor_ms": millis(usage.processor), "peak_memory_bytes": usage.peak_memory_bytes,
+    });
+    object("summary", elapsed, totals, more)
 }
 
 fn object(kind: &str, elapsed: Duration, totals: &Totals, more: Value) -> Value {
@@ -104,7 +111,8 @@ fn millis(d: Duration) -> u64 {
 
 fn checkpoint(last: &LastCheckpoint, wall_ms: i64) -> String {
     let age = Duration::from_millis(wall_ms.saturating_sub(last.at_ms).max(0).unsigned_abs());
-    format!("checkpoint {}, {} ago", last.id, seconds(age))
+    let took = seconds(Duration::from_millis(last.duration_ms));
+    format!("checkpoint {}, {} ago, {took}, {}", last.id, seconds(age), bytes(last.written_bytes))
 }
 
 fn losses(t: &Totals) -> Vec<String> {
@@ -184,9 +192,12 @@ mod tests {
     #[test]
     fn the_summary_has_the_mean_rate_and_the_losses() {
         let t = Totals { late_rows: 2, ..totals() };
-        let line = summary_line("finished", Duration::from_secs(2), &t);
-        assert_eq!(line, "finished after 2.0 s: 1.50 M rows in (750 K/s), 40 rows out, 2 late rows");
-        let json = summary_json("stopped", Duration::from_millis(2_500), &t);
+        let usage = Usage { processor: Duration::from_millis(3_100), peak_memory_bytes: 5 << 20 };
+        let line = summary_line("finished", Duration::from_secs(2), &t, &usage);
+        let first = "finished after 2.0 s: 1.50 M rows in (750 K/s), 40 rows out, 2 late rows";
+        assert_eq!(line, format!("{first} (3.1 s of processor time, 5.0 MiB of memory at most)"));
+        let json = summary_json("stopped", Duration::from_millis(2_500), &t, &usage);
+        assert_eq!((&json["processor_ms"], &json["peak_memory_bytes"]), (&json!(3_100), &json!(5 << 20)));
         assert_eq!(
             (&json["type"], &json["outcome"], &json["elapsed_ms"]),
             (&json!("summary"), &json!("stopped"), &json!(2500))

@@ -9,6 +9,7 @@ use crate::cli::console::{Console, Failure};
 use crate::cli::exit::Exit;
 use crate::cli::notices::Notices;
 use crate::cli::progress::{Progress, summary_json, summary_line};
+use crate::cli::usage::Usage;
 use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -234,8 +235,9 @@ impl<'a> Watch<'a> {
         if end == Some(End::Closed) {
             self.console.clear();
         } else {
-            let line = summary_line(how, elapsed, &totals);
-            self.console.message(&line, || summary_json(how, elapsed, &totals));
+            let usage = Usage::now();
+            let line = summary_line(how, elapsed, &totals, &usage);
+            self.console.message(&line, || summary_json(how, elapsed, &totals, &usage));
         }
         if let (Some(End::Stopped), Some(saved)) = (end, &outcome.durable) {
             let text = format!("savepoint {}; go on from it with --from {0}", saved.id);

@@ -1,8 +1,9 @@
 //! Starts the real binary, with an environment that holds no settings.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// The binary with these arguments, at the project's root, without settings in its environment.
@@ -109,6 +110,42 @@ pub fn nexmark(n: u64) -> String {
         "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, price BIGINT, `dateTime` TIMESTAMP(3)>)
          WITH ('connector' = 'nexmark', 'events.num' = '{n}');\n"
     )
+}
+
+/// A job: bids per auction in windows of a second, from the generator into CSV files; `rate`: rows per second of the wall clock.
+pub fn bids_per_auction(out: &str, events: u64, rate: u64) -> String {
+    format!(
+        "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, `dateTime` TIMESTAMP(3)>,
+           ts AS CASE event_type WHEN 2 THEN bid.`dateTime` END, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+         WITH ('connector' = 'nexmark', 'events.num' = '{events}', 'rows-per-second' = '{rate}', 'first-event.rate' = '10000');
+         CREATE TABLE counts (at TIMESTAMP(3), auction BIGINT, bids BIGINT)
+         WITH ('connector' = 'filesystem', 'path' = '{out}', 'format' = 'csv');
+         INSERT INTO counts SELECT window_end, bid.auction, COUNT(*)
+         FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '2' SECOND))
+         WHERE event_type = 2 GROUP BY window_start, window_end, bid.auction;"
+    )
+}
+
+/// The visible lines of all files, with how often each is there, and the number of hidden files.
+pub fn lines_of(folder: &Path) -> (BTreeMap<String, u64>, usize) {
+    let (mut lines, mut hidden) = (BTreeMap::new(), 0);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if name.starts_with('.') {
+                hidden += 1;
+            } else if !name.starts_with('_') {
+                for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
+                    *lines.entry(line.to_owned()).or_default() += 1;
+                }
+            }
+        }
+    }
+    (lines, hidden)
 }
 
 /// An endless table of the generator, slow enough not to fill anything.

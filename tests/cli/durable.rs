@@ -1,7 +1,7 @@
 //! Checkpoints as users meet them: `kill -9` at any moment, at any durable step, a stalled process, a stop with a savepoint, other
 //! queries over the same folder; and every refusal.
 
-use crate::binary::{Ended, SqlFile, thalweg};
+use crate::binary::{Ended, SqlFile, bids_per_auction, lines_of, thalweg};
 use crate::crash;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,16 +12,7 @@ use thalweg_engine::rng::Rng;
 pub fn job(events: u64, rate: u64) -> SqlFile {
     let sql = SqlFile::new("");
     let out = sql.file("out").display().to_string();
-    let text = format!(
-        "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, `dateTime` TIMESTAMP(3)>,
-           ts AS CASE event_type WHEN 2 THEN bid.`dateTime` END, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
-         WITH ('connector' = 'nexmark', 'events.num' = '{events}', 'rows-per-second' = '{rate}', 'first-event.rate' = '10000');
-         CREATE TABLE counts (at TIMESTAMP(3), auction BIGINT, bids BIGINT)
-         WITH ('connector' = 'filesystem', 'path' = '{out}', 'format' = 'csv');
-         INSERT INTO counts SELECT window_end, bid.auction, COUNT(*)
-         FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '2' SECOND))
-         WHERE event_type = 2 GROUP BY window_start, window_end, bid.auction;"
-    );
+    let text = bids_per_auction(&out, events, rate);
     std::fs::write(sql.path(), text).unwrap();
     sql
 }
@@ -37,26 +28,9 @@ pub fn run(sql: &SqlFile, parallelism: u64, more: &[&str]) -> Ended {
     Ended::new(command(sql, parallelism, more).output().unwrap())
 }
 
-/// The visible lines of all files, with how often each is there, and the number of hidden files.
+/// What the job shows.
 pub fn output(sql: &SqlFile) -> (BTreeMap<String, u64>, usize) {
-    let (mut lines, mut hidden) = (BTreeMap::new(), 0);
-    let mut folders = vec![sql.file("out")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else if name.starts_with('.') {
-                hidden += 1;
-            } else if !name.starts_with('_') {
-                for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
-                    *lines.entry(line.to_owned()).or_default() += 1;
-                }
-            }
-        }
-    }
-    (lines, hidden)
+    lines_of(&sql.file("out"))
 }
 
 /// What a run without any disturbance writes.
@@ -270,6 +244,7 @@ fn a_failed_attempt_starts_again_by_itself_from_the_last_checkpoint() {
     assert_eq!(out.messages("restored")[0]["restarts"], 1);
     let last = &out.messages("summary")[1]["checkpoint"];
     assert!(last["id"].as_str().unwrap().starts_with("2-"), "{last}");
+    assert!(last["align_ms"].is_u64() && last["freeze_us"].as_u64().unwrap() > 0, "{last}");
     assert!(last["duration_ms"].is_u64() && last["at_ms"].is_i64() && last["written_bytes"].is_u64(), "{last}");
     assert_eq!(output(&sql).0, undisturbed(30_000));
 }

@@ -101,6 +101,13 @@ pub fn assert_once(cluster: &Cluster, topic: &str, want: &Counts, doing: &str) {
     assert!(rows == *want && extra == 0, "{doing}: {} rows of {}, {extra} of them again", rows.len(), want.len());
 }
 
+/// A new topic with events.
+fn filled(cluster: &Cluster, events: u64) -> String {
+    let topic = cluster.topic("source", PARTITIONS);
+    fill(&Session::new().unwrap(), cluster, &topic, events);
+    topic
+}
+
 fn kills() -> u32 {
     std::env::var("THALWEG_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(25)
 }
@@ -110,9 +117,7 @@ fn killed_and_rescaled_at_random_kafka_and_files_show_every_row_once() {
     let Some(broker) = Broker::start() else { return };
     let cluster = &broker.cluster;
     let events = events(cluster).max(u64::from(kills()) * 12_000);
-    let want = naive(events);
-    let (topic, out) = (cluster.topic("source", PARTITIONS), cluster.topic("counted", 2));
-    fill(&Session::new().unwrap(), cluster, &topic, events);
+    let (want, topic, out) = (naive(events), filled(cluster, events), cluster.topic("counted", 2));
     let job = Job::new(cluster, &topic, &out);
     let (mut rng, mut alive, mut deaths, mut begun) = (Rng::new(11), 0, 0, BTreeMap::<u64, u32>::new());
     for kill in 0..kills() {
@@ -179,10 +184,7 @@ fn kafka_transactions_survive_a_crash_or_an_error_at_any_step() {
     if !cluster.is_real() {
         return;
     }
-    let events = 20_000;
-    let want = naive(events);
-    let topic = cluster.topic("source", PARTITIONS);
-    fill(&Session::new().unwrap(), &cluster, &topic, events);
+    let (want, topic) = (naive(20_000), filled(&cluster, 20_000));
     for (step, at) in STEPS {
         for action in ["abort-before", "abort-after", "error"] {
             let out = cluster.topic("counted", 2);
@@ -212,10 +214,7 @@ fn of_jobs_that_go_on_from_one_savepoint_none_takes_the_others_rows_for_its_own(
     if !cluster.is_real() {
         return;
     }
-    let events = 50_000;
-    let want = naive(events);
-    let (topic, out) = (cluster.topic("source", PARTITIONS), cluster.topic("counted", 2));
-    fill(&Session::new().unwrap(), &cluster, &topic, events);
+    let (want, topic, out) = (naive(50_000), filled(&cluster, 50_000), cluster.topic("counted", 2));
     let job = crashed(&cluster, &topic, &out);
     let kept = job.dir.path().join("kept");
     let keep = Command::new(env!("CARGO_BIN_EXE_thalweg"))
@@ -246,10 +245,7 @@ fn of_two_copies_of_one_folder_the_second_ends_with_the_reason() {
     if !cluster.is_real() {
         return;
     }
-    let events = 20_000;
-    let want = naive(events);
-    let (topic, out) = (cluster.topic("source", PARTITIONS), cluster.topic("counted", 2));
-    fill(&Session::new().unwrap(), &cluster, &topic, events);
+    let (want, topic, out) = (naive(20_000), filled(&cluster, 20_000), cluster.topic("counted", 2));
     let job = crashed(&cluster, &topic, &out);
     let copy = job.dir.path().join("copy");
     let copied = Command::new("cp").arg("-r").arg(job.checkpoints()).arg(&copy).status().unwrap();

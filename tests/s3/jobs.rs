@@ -1,7 +1,7 @@
 //! Jobs whose checkpoints are in a bucket: killed at any moment, resumed at any parallelism, over damage, copies and a server that
 //! goes away.
 
-use crate::binary::{Ended, SqlFile, thalweg};
+use crate::binary::{Ended, SqlFile, bids_per_auction, lines_of, thalweg};
 use crate::crash;
 use crate::proxy::{Mode, Proxy};
 use std::collections::BTreeMap;
@@ -53,16 +53,7 @@ impl Job {
     fn new(options: &S3Options, events: u64, rate: u64) -> Job {
         let sql = SqlFile::new("");
         let out = sql.file("out").display().to_string();
-        let text = format!(
-            "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, `dateTime` TIMESTAMP(3)>,
-               ts AS CASE event_type WHEN 2 THEN bid.`dateTime` END, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
-             WITH ('connector' = 'nexmark', 'events.num' = '{events}', 'rows-per-second' = '{rate}', 'first-event.rate' = '10000');
-             CREATE TABLE counts (at TIMESTAMP(3), auction BIGINT, bids BIGINT)
-             WITH ('connector' = 'filesystem', 'path' = '{out}', 'format' = 'csv');
-             INSERT INTO counts SELECT window_end, bid.auction, COUNT(*)
-             FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '2' SECOND))
-             WHERE event_type = 2 GROUP BY window_start, window_end, bid.auction;"
-        );
+        let text = bids_per_auction(&out, events, rate);
         std::fs::write(sql.path(), text).unwrap();
         Job { sql, url: folder(), options: options.clone() }
     }
@@ -97,21 +88,6 @@ impl Job {
     fn await_checkpoint(&self, wanted: u64) {
         await_checkpoint(&self.url, &self.options, wanted);
     }
-
-    /// The visible lines of all files, with how often each is there, and the number of hidden files.
-    fn output(&self) -> (BTreeMap<String, u64>, usize) {
-        let (mut lines, mut hidden) = (BTreeMap::new(), 0);
-        for entry in std::fs::read_dir(self.sql.file("out")).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                hidden += 1;
-                continue;
-            }
-            for line in std::fs::read_to_string(entry.path()).unwrap().lines() {
-                *lines.entry(line.to_owned()).or_default() += 1;
-            }
-        }
-        (lines, hidden)
-    }
 }
 
 /// What a run without checkpoints and any disturbance writes.
@@ -119,7 +95,7 @@ fn undisturbed(options: &S3Options, events: u64) -> BTreeMap<String, u64> {
     let job = Job::new(options, events, 1_000_000_000);
     let out = job.sql.run(&["--parallelism", "2"]);
     assert_eq!(out.status, 0, "{}", out.stderr);
-    let (lines, _) = job.output();
+    let (lines, _) = lines_of(&job.sql.file("out"));
     assert!(lines.len() > 1000, "{} lines", lines.len());
     lines
 }
@@ -148,7 +124,7 @@ fn killed_at_any_moment_and_resumed_at_any_parallelism_every_row_is_there_once()
         kills += 1;
     };
     assert_eq!(out.status, 0, "{}", out.stderr);
-    let (lines, hidden) = job.output();
+    let (lines, hidden) = lines_of(&job.sql.file("out"));
     assert_eq!(lines, undisturbed(&options, EVENTS), "after {kills} kills, {from_checkpoint} restores");
     assert_eq!(hidden, 0, "no orphans");
     assert!(from_checkpoint >= 4, "{from_checkpoint} restores");
@@ -225,7 +201,7 @@ fn checkpoints_are_kept_in_both_directions_and_jobs_go_on_from_the_copies() {
         assert_eq!(out.status, 0, "{}", out.stderr);
         assert!(out.stderr.contains(&format!("goes on from checkpoint {id}")), "{}", out.stderr);
     }
-    let (lines, _) = job.output();
+    let (lines, _) = lines_of(&job.sql.file("out"));
     assert!(expected.keys().all(|line| lines.contains_key(line)));
 }
 
@@ -248,7 +224,7 @@ fn checkpoints_fail_while_the_server_is_away_and_the_job_goes_on() {
     assert!(before > 0);
     assert!(out.messages("restart").is_empty(), "{}", out.stderr);
     assert!(out.stderr.contains("no answer from"), "{}", out.stderr);
-    let (lines, hidden) = job.output();
+    let (lines, hidden) = lines_of(&job.sql.file("out"));
     assert_eq!((lines, hidden), (undisturbed(&server, EVENTS), 0));
     assert_eq!(job.checkpoint(&["verify"]).status, 0);
 }

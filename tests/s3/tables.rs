@@ -1,6 +1,6 @@
 //! Tables in buckets: what is read is what is there, what is written is there once, whatever happens on the way.
 
-use crate::binary::{Ended, SqlFile, thalweg};
+use crate::binary::{Ended, SqlFile, bids_per_auction, thalweg};
 use crate::crash;
 use crate::jobs::{await_checkpoint, environment, generation};
 use crate::proxy::{Mode, Proxy};
@@ -140,17 +140,22 @@ fn what_is_written_is_what_is_written_to_the_disk() {
     }
 }
 
-#[test]
-fn files_larger_than_a_part_are_sent_in_parts() {
-    let Some(options) = server() else { return };
-    let url = folder();
-    let text = format!(
+/// A job: 60 000 rows of half a kilobyte into one JSON file.
+fn wide_rows(url: &str) -> String {
+    format!(
         "CREATE TABLE numbers (n BIGINT, s STRING) WITH ('connector' = 'datagen', 'number-of-rows' = '60000',
             'rows-per-second' = '0', 'fields.n.kind' = 'sequence', 'fields.n.start' = '0', 'fields.n.end' = '59999',
             'fields.s.length' = '500');
          CREATE TABLE files (n BIGINT, s STRING) WITH ('connector' = 'filesystem', 'path' = '{url}', 'format' = 'json');
          INSERT INTO files SELECT n, s FROM numbers;"
-    );
+    )
+}
+
+#[test]
+fn files_larger_than_a_part_are_sent_in_parts() {
+    let Some(options) = server() else { return };
+    let url = folder();
+    let text = wide_rows(&url);
     let out = run(&text, &options, &["--parallelism", "1"]);
     assert_eq!(out.status, 0, "{}", out.stderr);
     let (bucket, key) = bucket(&url, &options);
@@ -163,13 +168,7 @@ fn files_larger_than_a_part_are_sent_in_parts() {
 fn uploads_that_a_crash_cut_off_are_ended_by_whoever_goes_on() {
     let Some(options) = server() else { return };
     let (url, dir) = (folder(), format!("checkpoint.dir={}", folder()));
-    let text = format!(
-        "CREATE TABLE numbers (n BIGINT, s STRING) WITH ('connector' = 'datagen', 'number-of-rows' = '60000',
-            'rows-per-second' = '0', 'fields.n.kind' = 'sequence', 'fields.n.start' = '0', 'fields.n.end' = '59999',
-            'fields.s.length' = '500');
-         CREATE TABLE files (n BIGINT, s STRING) WITH ('connector' = 'filesystem', 'path' = '{url}', 'format' = 'json');
-         INSERT INTO files SELECT n, s FROM numbers;"
-    );
+    let text = wide_rows(&url);
     let sql = SqlFile::new(&text);
     let more = ["--parallelism", "1", "--from", "auto", "--set", &dir, "--set", "checkpoint.interval=off"];
     let out = command(&sql, &options, &more).env("THALWEG_TEST_FAIL", "file.close=abort-before").output().unwrap();
@@ -193,16 +192,7 @@ struct Counts {
 impl Counts {
     fn new(options: &S3Options, events: u64, rate: u64) -> Counts {
         let (url, checkpoints) = (folder(), folder());
-        let text = format!(
-            "CREATE TABLE events (event_type INT, bid ROW<auction BIGINT, `dateTime` TIMESTAMP(3)>,
-               ts AS CASE event_type WHEN 2 THEN bid.`dateTime` END, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
-             WITH ('connector' = 'nexmark', 'events.num' = '{events}', 'rows-per-second' = '{rate}', 'first-event.rate' = '10000');
-             CREATE TABLE counts (at TIMESTAMP(3), auction BIGINT, bids BIGINT)
-             WITH ('connector' = 'filesystem', 'path' = '{url}', 'format' = 'csv');
-             INSERT INTO counts SELECT window_end, bid.auction, COUNT(*)
-             FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '2' SECOND))
-             WHERE event_type = 2 GROUP BY window_start, window_end, bid.auction;"
-        );
+        let text = bids_per_auction(&url, events, rate);
         Counts { sql: SqlFile::new(&text), url, checkpoints, options: options.clone() }
     }
 

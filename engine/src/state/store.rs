@@ -232,13 +232,19 @@ impl FrozenState {
         each(OperatorSnapshot { full, ..self.encode_rest()? })
     }
 
-    /// Encodes it into Arrow batches; on any thread, while the operator goes on. Errors: `internal` if some of it is on disk.
-    pub fn encode(&self) -> Result<OperatorSnapshot> {
+    /// All parts at once, as they belong behind one another in a chain.
+    pub fn encode_all(&self) -> Result<Vec<OperatorSnapshot>> {
         let mut all = Vec::new();
         self.encode_parts(&mut |snapshot| {
             all.push(snapshot);
             Ok(())
         })?;
+        Ok(all)
+    }
+
+    /// Encodes it into Arrow batches; on any thread, while the operator goes on. Errors: `internal` if some of it is on disk.
+    pub fn encode(&self) -> Result<OperatorSnapshot> {
+        let mut all = self.encode_all()?;
         match (all.pop(), all.is_empty()) {
             (Some(snapshot), true) => Ok(snapshot),
             _ => Err(Error::internal("state on disk makes more than one snapshot")),

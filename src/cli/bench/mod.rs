@@ -3,15 +3,16 @@
 //! Per query: one untimed run, which warms up and adds up a checksum of the rows, then the timed runs, whose sinks forget rows at
 //! once. Only the time between a job's start and its end counts, for the clock as for the processor.
 
+mod checkpoint;
 mod checksum;
 mod pregenerated;
 mod queries;
 mod report;
-mod usage;
 
 use crate::cli::arguments::{EventSource, NexmarkArguments};
 use crate::cli::console::{Console, Failure};
 use crate::cli::exit::Exit;
+use crate::cli::usage;
 use crate::cli::{inputs, print};
 use arrow::datatypes::SchemaRef;
 use checksum::Checksum;
@@ -33,6 +34,8 @@ use thalweg::engine::sink::SinkFactory;
 use thalweg::engine::source::SourceFactory;
 use thalweg::settings::Resolver;
 use thalweg::sql::suggest::closest;
+
+pub(crate) use checkpoint::checkpoint;
 
 /// Runs the queries; one line each as soon as it is known.
 pub(crate) fn nexmark(arguments: &NexmarkArguments, console: &mut Console) -> Result<Exit, Failure> {

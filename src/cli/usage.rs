@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+/// What the process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Of all threads, in user and system mode.
+    pub(crate) processor: Duration,
+    /// The highest resident size.
+    pub(crate) peak_memory_bytes: u64,
+}
+
+impl Usage {
+    /// Now.
+    pub(crate) fn now() -> Usage {
+        Usage { processor: processor_time(), peak_memory_bytes: peak_memory_bytes() }
+    }
+}
+
 /// Processor time of all threads of this process so far, in user and system mode.
 #[expect(unsafe_code, reason = "getrusage has no safe form in std")]
 pub(crate) fn processor_time() -> Duration {
