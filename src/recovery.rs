@@ -199,7 +199,11 @@ impl Recovery {
         let complete = complete(sequence);
         let mut wanted: Vec<&Complete> = match start {
             Start::Fresh => vec![],
-            Start::Id(id) => complete.iter().filter(|c| c.id == *id).collect(),
+            Start::Id(id) => {
+                let newest = complete.last().filter(|c| c.id != *id && commits(graph));
+                notes.extend(newest.map(|c| format!("goes back from {} to {id}: output since is written again", c.id)));
+                complete.iter().filter(|c| c.id == *id).collect()
+            }
             Start::Auto | Start::Latest | Start::Elsewhere(_) => {
                 self.check_whole(archive, sequence, graph, notes)?;
                 complete.iter().collect()

@@ -114,7 +114,7 @@ pub(crate) struct ProgramArguments {
 pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) program: ProgramArguments,
-    /// Go on from a checkpoint in checkpoint.dir: auto (the newest, or afresh), latest, an id such as 3-17, or the path of a savepoint
+    /// Go on from a checkpoint in checkpoint.dir: auto (the newest, or afresh), latest, an id such as 3-17 (output since then is written again), or the path of a savepoint
     #[arg(long, value_name = "WHERE")]
     pub(crate) from: Option<thalweg::Start>,
     /// Go on even if the checkpoint holds state that the file has no place for

@@ -1,10 +1,11 @@
 //! Every query that is supported, as records in `.slt` files (`script.rs` tells the form): run at every parallelism and batch size of
-//! `run.rs`, and resumed from a checkpoint, each must give the stated rows; and so must the oracle, if it is one that can be asked.
+//! `run.rs`, resumed from a checkpoint, and killed and resumed by another process (`crashed.rs`), each must give the stated rows; and so must the oracle, if it is one that can be asked.
 //!
 //! `THALWEG_SLT_COMPLETE=1 cargo test --test sql` writes the oracle's rows into the records that ask DataFusion.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod crashed;
 mod oracle;
 mod run;
 mod script;
@@ -34,6 +35,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")
 }
 
+/// What `crashed.rs` starts.
+#[test]
+fn child() {
+    crashed::child();
+}
+
 #[test]
 fn every_file_is_run() {
     let files = std::fs::read_dir(folder()).unwrap().map(|e| e.unwrap().path());
@@ -56,18 +63,35 @@ struct Context {
     completed: Vec<(std::ops::Range<usize>, Vec<String>)>,
 }
 
+/// The blocks of a file.
+fn items(name: &str) -> Vec<Item> {
+    let text = std::fs::read_to_string(folder().join(format!("{name}.slt"))).unwrap();
+    script::parse(&text).unwrap_or_else(|e| panic!("{name}.slt: {e}"))
+}
+
 fn check(name: &str) {
     let path = folder().join(format!("{name}.slt"));
-    let text = std::fs::read_to_string(&path).unwrap();
-    let items = script::parse(&text).unwrap_or_else(|e| panic!("{name}.slt: {e}"));
     let mut context = Context::default();
     let mut failures = vec![];
-    for Item { line, kind } in items {
+    let mut crashed =
+        crashed::answers(name).unwrap_or_else(|e| panic!("tests/sql/{name}.slt: killed and resumed: {e}"));
+    for Item { line, kind } in items(name) {
+        if let Kind::Query(query) = &kind {
+            let mut expected = query.rows.clone();
+            expected.sort();
+            let rows = crashed.remove(&line).unwrap_or_default();
+            if let Err(e) =
+                same("killed behind a checkpoint at parallelism 2, resumed at 3 by a new process", &expected, &rows)
+            {
+                failures.push(format!("tests/sql/{name}.slt:{line}: {e}"));
+            }
+        }
         if let Err(e) = context.item(kind) {
             failures.push(format!("tests/sql/{name}.slt:{line}: {e}"));
         }
     }
     if !context.completed.is_empty() {
+        let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, complete(&text, &context.completed)).unwrap();
     }
     assert!(failures.is_empty(), "{} records fail\n\n{}\n", failures.len(), failures.join("\n\n"));
@@ -110,7 +134,14 @@ impl Context {
 
     /// The text after what was set up. Errors: `LINE:COLUMN reason; remedy`.
     fn compiled(&self, sql: &str) -> Result<(Program, Tables), String> {
-        let tables = Tables::new(self.data.clone());
+        self.compiled_with(sql, self.tables())
+    }
+
+    fn tables(&self) -> Tables {
+        Tables::new(self.data.clone())
+    }
+
+    fn compiled_with(&self, sql: &str, tables: Tables) -> Result<(Program, Tables), String> {
         let before = self.setup.lines().count();
         let program = compile(&format!("{}{sql}", self.setup), &BTreeMap::new(), &tables, &tables);
         let program = program.map_err(|e| {

@@ -28,7 +28,11 @@ pub struct Tables {
     declared: Mutex<BTreeMap<String, SchemaRef>>,
     sinks: Mutex<Vec<Slot>>,
     gate: Arc<Gate>,
+    /// Makes the sinks, if they are no memory tables; by the table's name, none for the terminal.
+    others: Option<MakeSink>,
 }
+
+type MakeSink = Box<dyn Fn(Option<String>) -> Arc<dyn SinkFactory> + Send + Sync>;
 
 /// Rows of JSON in a schema.
 pub fn decode(schema: &SchemaRef, rows: &[String]) -> Result<Batch> {
@@ -46,6 +50,11 @@ pub fn decode(schema: &SchemaRef, rows: &[String]) -> Result<Batch> {
 impl Tables {
     pub fn new(data: BTreeMap<String, Splits>) -> Tables {
         Tables { data, ..Tables::default() }
+    }
+
+    /// Writes to other sinks than memory tables.
+    pub fn with_sinks(self, make: impl Fn(Option<String>) -> Arc<dyn SinkFactory> + Send + Sync + 'static) -> Tables {
+        Tables { others: Some(Box::new(make)), ..self }
     }
 
     /// The physical columns of the tables that were created.
@@ -89,6 +98,9 @@ impl Tables {
     }
 
     fn slot(&self, name: Option<String>) -> Arc<dyn SinkFactory> {
+        if let Some(make) = &self.others {
+            return make(name);
+        }
         let slot = Slot { name, table: Arc::default(), gate: Arc::clone(&self.gate) };
         self.sinks.lock().unwrap().push(slot.clone());
         Arc::new(slot)
