@@ -1,4 +1,5 @@
-//! `bench nexmark`: every query runs, both sources give the same answer, the report has its figures. Nothing here is timed.
+//! `bench nexmark`: every query runs, both sources give the same answer, the report has its figures; `bench checkpoint` too. Nothing
+//! here is timed.
 
 use crate::binary::ended;
 use serde_json::Value;
@@ -40,4 +41,15 @@ fn a_report_that_cannot_be_written_is_refused_before_the_measurement() {
     let out = ended(&["bench", "nexmark", "--json", "/dev/null/report.json", "--events", "20000"]);
     assert_eq!((out.status, out.stdout.as_str()), (2, ""), "{}", out.stderr);
     assert!(out.stderr.contains("argument `--json`: write `/dev/null/report.json`"), "{}", out.stderr);
+}
+
+#[test]
+fn checkpoints_are_measured_with_and_without() {
+    let out = ended(&["bench", "checkpoint", "--keys", "20000", "--rate", "20000", "--segments", "2"]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.stdout.starts_with("20.0 K keys, 20.0 K rows/s, 2 segments of 5 s\n"), "{}", out.stdout);
+    for part in ["ns without checkpoints", "a checkpoint of everything: ", "longest freeze on a task's thread: "] {
+        assert!(out.stdout.contains(part), "{}", out.stdout);
+    }
+    assert!(!out.stdout.contains("NaN") && !out.stdout.contains("everything: 0 B"), "{}", out.stdout);
 }

@@ -176,3 +176,15 @@ fn a_damaged_old_checkpoint_is_told_and_does_not_keep_others_from_being_swept() 
     assert_eq!(told.iter().filter(|n| is_told(n)).count(), 1, "{told:?}");
     assert_eq!(checkpoint(&sql, &["verify"]).status, 1);
 }
+
+#[test]
+fn going_back_to_an_older_checkpoint_is_told() {
+    let sql = crashed();
+    let list = checkpoint(&sql, &["list", "--json"]).rows();
+    let ids: Vec<&str> = list.iter().map(|c| c["checkpoint"].as_str().unwrap()).collect();
+    let [.., before, newest] = ids.as_slice() else { panic!("{ids:?}") };
+    let out = run(&sql, 3, &["--from", before]);
+    assert_eq!(out.status, 0, "{}", out.stderr);
+    assert!(out.stderr.contains(&format!("goes back from {newest} to {before}: output since")), "{}", out.stderr);
+    assert!(!run(&sql, 3, &["--from", "latest"]).stderr.contains("goes back"));
+}
