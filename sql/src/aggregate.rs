@@ -11,55 +11,36 @@ use datafusion_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Vo
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::sync::Arc;
 
-/// What an aggregate computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum AggregateKind {
-    Count,
-    Sum,
-    Avg,
-    Min,
-    Max,
-    FirstValue,
-    LastValue,
-    StddevPop,
-    StddevSamp,
-    VarPop,
-    VarSamp,
-}
+pub(crate) use thalweg_operators::aggregate::Function;
 
-/// All names, the first of a kind being its canonical one.
-const NAMES: [(&str, AggregateKind); 15] = [
-    ("count", AggregateKind::Count),
-    ("sum", AggregateKind::Sum),
-    ("avg", AggregateKind::Avg),
-    ("min", AggregateKind::Min),
-    ("max", AggregateKind::Max),
-    ("first_value", AggregateKind::FirstValue),
-    ("last_value", AggregateKind::LastValue),
-    ("stddev_pop", AggregateKind::StddevPop),
-    ("stddev_samp", AggregateKind::StddevSamp),
-    ("stddev", AggregateKind::StddevSamp),
-    ("var_pop", AggregateKind::VarPop),
-    ("var_samp", AggregateKind::VarSamp),
-    ("variance", AggregateKind::VarSamp),
-    ("mean", AggregateKind::Avg),
-    ("any_value", AggregateKind::FirstValue),
+/// All names that queries may use.
+const NAMES: [(&str, Function); 15] = [
+    ("count", Function::Count),
+    ("sum", Function::Sum),
+    ("avg", Function::Avg),
+    ("min", Function::Min),
+    ("max", Function::Max),
+    ("first_value", Function::FirstValue),
+    ("last_value", Function::LastValue),
+    ("stddev_pop", Function::StddevPop),
+    ("stddev_samp", Function::StddevSamp),
+    ("stddev", Function::StddevSamp),
+    ("var_pop", Function::VarPop),
+    ("var_samp", Function::VarSamp),
+    ("variance", Function::VarSamp),
+    ("mean", Function::Avg),
+    ("any_value", Function::FirstValue),
 ];
 
-impl AggregateKind {
-    pub(crate) fn of(name: &str) -> Option<AggregateKind> {
-        NAMES.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, kind)| *kind)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        NAMES.iter().find(|(_, kind)| *kind == self).map_or("count", |(name, _)| name)
-    }
+/// What the aggregate of this name computes, if there is one.
+pub(crate) fn function(name: &str) -> Option<Function> {
+    NAMES.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, function)| *function)
 }
 
 /// The declarations, by every name they have.
 pub(crate) fn declarations() -> Vec<(&'static str, Arc<AggregateUDF>)> {
-    let declare = |(name, kind): (&'static str, AggregateKind)| match kind {
-        AggregateKind::Count => (name, datafusion_functions_aggregate::count::count_udaf()),
+    let declare = |(name, kind): (&'static str, Function)| match kind {
+        Function::Count => (name, datafusion_functions_aggregate::count::count_udaf()),
         kind => (
             name,
             Arc::new(AggregateUDF::from(Declared { kind, signature: Signature::user_defined(Volatility::Immutable) })),
@@ -70,7 +51,7 @@ pub(crate) fn declarations() -> Vec<(&'static str, Arc<AggregateUDF>)> {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Declared {
-    kind: AggregateKind,
+    kind: Function,
     signature: Signature,
 }
 
@@ -84,7 +65,7 @@ impl Declared {
 
     /// The type that an argument is cast to.
     fn argument(&self, given: &DataType) -> Result<DataType> {
-        use AggregateKind as K;
+        use Function as K;
         match (self.kind, given) {
             // sum('1') is a number in no dialect; NULL alone may be one.
             (K::Sum | K::Avg, DataType::Null) => Ok(DataType::Int64),
@@ -130,14 +111,37 @@ impl AggregateUDFImpl for Declared {
             return datafusion_common::internal_err!("{} without an argument", self.name());
         };
         Ok(match (self.kind, argument) {
-            (AggregateKind::Sum, DataType::Decimal128(_, s)) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, *s),
-            (AggregateKind::Avg, DataType::Decimal128(_, s)) => {
-                DataType::Decimal128(DECIMAL128_MAX_PRECISION, (*s).max(6))
-            }
+            (Function::Sum, DataType::Decimal128(_, s)) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, *s),
+            (Function::Avg, DataType::Decimal128(_, s)) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, (*s).max(6)),
             _ => argument.clone(),
         })
     }
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
         datafusion_common::internal_err!("{} is computed by the window operators", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_to_its_function_and_canonical_names_to_themselves() {
+        for (name, of) in NAMES {
+            assert_eq!((function(name), function(&name.to_uppercase())), (Some(of), Some(of)));
+            assert_eq!(function(of.name()), Some(of), "{name}");
+        }
+        assert_eq!(function("median"), None);
+    }
+
+    /// The first cells of the table under `## Aggregates` name every aggregate, and only those.
+    #[test]
+    fn the_document_lists_all_aggregates() {
+        let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/dialect.md"));
+        let table = document.split("\n## Aggregates\n").nth(1).unwrap().split("\n## ").next().unwrap();
+        let cells = table.lines().filter(|l| l.starts_with("| `")).filter_map(|l| l.split(" | ").next());
+        let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(|n| n.split('(').next().unwrap_or(n)));
+        let documented: std::collections::BTreeSet<String> = named.map(str::to_lowercase).collect();
+        assert_eq!(documented, NAMES.iter().map(|(n, _)| (*n).to_owned()).collect());
     }
 }

@@ -3,7 +3,7 @@
 //! Called for every query before it is bound. What only the bound plan shows (an aggregate without a window) is refused later, by the
 //! graph planner.
 
-use crate::aggregate::AggregateKind;
+use crate::aggregate;
 use crate::error::{Fault, Result};
 use crate::parser::dialect::TABLE_ARGUMENT;
 use datafusion_sql::sqlparser::ast::{
@@ -311,7 +311,7 @@ impl Visitor for Aggregates {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Function> {
         match expr {
-            Expr::Function(f) if AggregateKind::of(&f.name.to_string()).is_some() => ControlFlow::Break(f.clone()),
+            Expr::Function(f) if aggregate::function(&f.name.to_string()).is_some() => ControlFlow::Break(f.clone()),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -360,7 +360,9 @@ fn check_function(f: &Function) -> Flow {
         _ => &[],
     };
     let star = arguments.iter().any(|a| matches!(a, FunctionArg::Unnamed(FunctionArgExpr::Wildcard)));
-    if (star || arguments.is_empty()) && AggregateKind::of(name).is_some_and(|k| star != (k == AggregateKind::Count)) {
+    if (star || arguments.is_empty())
+        && aggregate::function(name).is_some_and(|k| star != (k == aggregate::Function::Count))
+    {
         let fault = Fault::invalid(f.name.span(), format!("{name}({}) has no argument", if star { "*" } else { "" }));
         let write = if name.eq_ignore_ascii_case("count") { "COUNT(*)".into() } else { format!("{name}(x)") };
         return ControlFlow::Break(fault.remedy(format!("write {write}")));
@@ -392,5 +394,5 @@ fn check_function(f: &Function) -> Flow {
 fn tuple_argument(f: &Function) -> Option<&Expr> {
     let FunctionArguments::List(list) = &f.args else { return None };
     let [FunctionArg::Unnamed(FunctionArgExpr::Expr(only @ Expr::Tuple(_)))] = &list.args[..] else { return None };
-    AggregateKind::of(&f.name.to_string()).is_some().then_some(only)
+    aggregate::function(&f.name.to_string()).is_some().then_some(only)
 }

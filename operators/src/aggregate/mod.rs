@@ -25,7 +25,7 @@ use crate::expr::Expr;
 use arrow::datatypes::DataType;
 
 /// What an aggregate computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
     /// Number of rows, or of rows whose argument is not NULL.
     Count,
@@ -53,6 +53,27 @@ pub enum Function {
     BoolAnd,
     /// Whether one is true.
     BoolOr,
+}
+
+impl Function {
+    /// What it is called in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Function::Count => "count",
+            Function::Sum => "sum",
+            Function::Avg => "avg",
+            Function::Min => "min",
+            Function::Max => "max",
+            Function::FirstValue => "first_value",
+            Function::LastValue => "last_value",
+            Function::StddevPop => "stddev_pop",
+            Function::StddevSamp => "stddev_samp",
+            Function::VarPop => "var_pop",
+            Function::VarSamp => "var_samp",
+            Function::BoolAnd => "bool_and",
+            Function::BoolOr => "bool_or",
+        }
+    }
 }
 
 /// One aggregate: `SUM(DISTINCT argument) FILTER (WHERE filter)`.

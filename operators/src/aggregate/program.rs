@@ -116,7 +116,7 @@ impl Program {
             _ => FoldKind::Moments,
         };
         let Some(argument) = argument else {
-            return Err(Error::user(format!("{:?} needs an argument", aggregate.function)));
+            return Err(Error::user(format!("{} needs an argument", aggregate.function.name().to_uppercase())));
         };
         let data_type = self.arguments.get(argument).map_or(DataType::Null, |(_, t)| t.clone());
         let fold = Fold::new(kind, &data_type)?;

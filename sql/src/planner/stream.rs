@@ -8,7 +8,7 @@
 //! - S2 `lineage` and `rows` are made from what a node does and from source columns, never from places or names given on the way:
 //!   ids built from them survive unrelated changes of the text.
 
-use crate::aggregate::AggregateKind;
+use crate::aggregate::Function;
 use crate::catalog::Table;
 use crate::nodes::WindowKind;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -91,7 +91,7 @@ pub(crate) enum Windows {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AggregateSpec {
-    pub(crate) kind: AggregateKind,
+    pub(crate) kind: Function,
     pub(crate) distinct: bool,
     /// Input column; none for count(*).
     pub(crate) argument: Option<usize>,

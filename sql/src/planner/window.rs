@@ -8,7 +8,7 @@ use super::stream::{
     AggregateSpec, Late, StreamId, StreamNode, StreamOp, WindowSpec, Windows, column, mix, place, places,
 };
 use super::{refuse, written_schema};
-use crate::aggregate::AggregateKind;
+use crate::aggregate::{self, Function};
 use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
 use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
@@ -201,7 +201,7 @@ impl Lower<'_> {
         let Some(AggregateFunction { func, params }) = as_aggregate(expr) else {
             return Err(Fault::internal(format!("`{expr}` is no aggregate")));
         };
-        let Some(kind) = AggregateKind::of(func.name()) else {
+        let Some(kind) = aggregate::function(func.name()) else {
             return Err(Fault::unsupported(span, format!("aggregate `{}`", func.name()))
                 .remedy("SHOW FUNCTIONS lists all functions"));
         };
@@ -213,12 +213,9 @@ impl Lower<'_> {
             return Err(Fault::unsupported(span, "RESPECT NULLS").remedy("leave it out: NULLs are skipped"));
         }
         // The same row twice changes neither of these.
-        let idempotent = matches!(
-            kind,
-            AggregateKind::Min | AggregateKind::Max | AggregateKind::FirstValue | AggregateKind::LastValue
-        );
+        let idempotent = matches!(kind, Function::Min | Function::Max | Function::FirstValue | Function::LastValue);
         let distinct = params.distinct && !idempotent;
-        if distinct && !matches!(kind, AggregateKind::Count | AggregateKind::Sum | AggregateKind::Avg) {
+        if distinct && !matches!(kind, Function::Count | Function::Sum | Function::Avg) {
             return Err(Fault::unsupported(span, format!("{}(DISTINCT ..)", kind.name()))
                 .remedy("write count, sum or avg(DISTINCT ..)"));
         }
@@ -239,7 +236,7 @@ impl Lower<'_> {
             }
         };
         let counts_rows = |e: &Expr| matches!(e, Expr::Literal(v, _) if !v.is_null());
-        let argument = match argument.filter(|a| distinct || kind != AggregateKind::Count || !counts_rows(a)) {
+        let argument = match argument.filter(|a| distinct || kind != Function::Count || !counts_rows(a)) {
             Some(argument) => Some(inputs.place(over_base(&argument, schema, &input.outputs)?, &name_of(&argument))),
             None => None,
         };
@@ -312,15 +309,10 @@ fn is_key(data_type: &DataType) -> bool {
 }
 
 /// The argument of an aggregate, in a type that states hold; counting others is counting those that are not NULL.
-fn ordered(
-    argument: Expr,
-    kind: AggregateKind,
-    distinct: bool,
-    schema: &DFSchema,
-) -> std::result::Result<Expr, DataType> {
+fn ordered(argument: Expr, kind: Function, distinct: bool, schema: &DFSchema) -> std::result::Result<Expr, DataType> {
     match argument.get_type(schema) {
         Ok(t) if class_of(&t).is_some() => Ok(argument),
-        Ok(_) if kind == AggregateKind::Count && !distinct => {
+        Ok(_) if kind == Function::Count && !distinct => {
             when(argument.is_not_null(), lit(true)).end().map_err(|_| DataType::Null)
         }
         Ok(other) => Err(other),

@@ -2,13 +2,12 @@
 
 use super::physical::{Emit, Made, compile, short};
 use super::stream::{AggregateSpec, StreamNode, StreamOp, Streams, WindowSpec, Windows};
-use crate::aggregate::AggregateKind;
 use crate::error::{Fault, Result};
 use crate::nodes::WindowKind;
 use arrow::datatypes::Schema;
 use std::sync::Arc;
 use thalweg_engine::{NodeKind, NodeSpec, Partitioning};
-use thalweg_operators::aggregate::{Aggregate, Function};
+use thalweg_operators::aggregate::Aggregate;
 use thalweg_operators::window::{AssignWindows, WindowAggregate, WindowTime, Windows as OperatorWindows};
 
 /// Adds the operators of a window aggregate.
@@ -26,13 +25,7 @@ pub(crate) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &WindowSpec) ->
     let aggregate = |a: &AggregateSpec| -> Result<Aggregate> {
         let argument = a.argument.map(of).transpose()?;
         let filter = a.filter.map(of).transpose()?;
-        Ok(Aggregate {
-            function: function(a.kind),
-            argument,
-            filter,
-            distinct: a.distinct,
-            output: a.data_type.clone(),
-        })
+        Ok(Aggregate { function: a.kind, argument, filter, distinct: a.distinct, output: a.data_type.clone() })
     };
     let aggregates = spec.aggregates.iter().map(aggregate).collect::<Result<Vec<_>>>()?;
     let keys = spec.keys.iter().map(|k| of(*k)).collect::<Result<Vec<_>>>()?;
@@ -121,21 +114,5 @@ fn operator_windows(kind: WindowKind) -> OperatorWindows {
         WindowKind::Cumulate { step, size, offset } => {
             OperatorWindows::Cumulate { step_ms: step, size_ms: size, offset_ms: offset }
         }
-    }
-}
-
-fn function(kind: AggregateKind) -> Function {
-    match kind {
-        AggregateKind::Count => Function::Count,
-        AggregateKind::Sum => Function::Sum,
-        AggregateKind::Avg => Function::Avg,
-        AggregateKind::Min => Function::Min,
-        AggregateKind::Max => Function::Max,
-        AggregateKind::FirstValue => Function::FirstValue,
-        AggregateKind::LastValue => Function::LastValue,
-        AggregateKind::StddevPop => Function::StddevPop,
-        AggregateKind::StddevSamp => Function::StddevSamp,
-        AggregateKind::VarPop => Function::VarPop,
-        AggregateKind::VarSamp => Function::VarSamp,
     }
 }
