@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`session`] | runs SQL in this process: start here |
 //! | [`recovery`] | from where a job starts, and starting it again |
+//! | [`state`] | the state of a checkpoint as tables |
 //! | [`engine`] | graphs, tasks, event time, state: the runtime, which knows no SQL |
 //! | [`operators`] | calculation, windows, aggregates |
 //! | [`connectors`] | Kafka, files, generators, formats |
@@ -16,6 +17,7 @@ mod connect;
 pub mod recovery;
 pub mod session;
 pub mod settings;
+pub mod state;
 
 pub use thalweg_connectors as connectors;
 pub use thalweg_engine as engine;

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod nexmark;
 pub mod options;
 pub mod registry;
+pub mod rows;
 pub mod splits;
 pub mod terminal;
 pub use options::{OptionError, OptionResult, OptionSpec, Options, TypedOptions, ValueKind};

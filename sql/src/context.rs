@@ -65,6 +65,19 @@ impl Functions {
         }
     }
 
+    pub(crate) fn expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.exprs
+    }
+
+    pub(crate) fn type_planner(&self) -> Arc<dyn TypePlanner> {
+        Arc::clone(&self.types)
+    }
+
+    /// A function by its name, in any case; also what stands for a cast until `casts` has seen it.
+    pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalar.get(&name.to_ascii_lowercase()).cloned().or_else(|| marks::function(name))
+    }
+
     /// All function names, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
@@ -125,7 +138,7 @@ impl ContextProvider for Context<'_> {
         Some(Arc::clone(&self.functions.types))
     }
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.scalar.get(&name.to_ascii_lowercase()).cloned().or_else(|| marks::function(name))
+        self.functions.scalar(name)
     }
     fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
         None

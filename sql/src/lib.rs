@@ -8,6 +8,7 @@
 
 mod aggregate;
 mod attribute;
+pub mod batch;
 mod bind;
 mod casts;
 pub mod catalog;

@@ -25,6 +25,9 @@ pub(crate) enum Command {
     /// Look into a folder of checkpoints
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Ask what is in the state of a checkpoint
+    #[command(subcommand)]
+    State(StateCommand),
     /// Print all settings with their meaning and default, as a file for --config
     Config,
 }
@@ -37,6 +40,32 @@ pub(crate) struct CheckpointArguments {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) settings: SettingArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Run a SELECT over the state of a checkpoint of --set checkpoint.dir=PATH; without one, show its tables
+    ///
+    /// Tables: one for each container of each operator with state, and sources, frontiers, operators, pending, checkpoint, tables. Reads only: a
+    /// job that runs on the folder is not disturbed.
+    Query {
+        /// Its id, such as 3-17, latest, or the path of a savepoint
+        checkpoint: thalweg::Start,
+        /// SELECT, SHOW TABLES or DESCRIBE
+        #[arg(value_name = "SQL")]
+        sql: Option<String>,
+        #[command(flatten)]
+        arguments: CheckpointArguments,
+    },
+}
+
+/// What `checkpoint export` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// Parquet files
+    Parquet,
+    /// Files of one JSON object a line
+    Json,
 }
 
 /// All take `--set checkpoint.dir=PATH`.
@@ -53,6 +82,19 @@ pub(crate) enum CheckpointCommand {
     },
     /// Read every file and say what is damaged, missing or left over; the exit status is 1 if something is wrong
     Verify(CheckpointArguments),
+    /// Write the state of a checkpoint as files for other tools, a folder for each table that `state query` has
+    Export {
+        /// Its id, such as 3-17, latest, or the path of a savepoint
+        id: thalweg::Start,
+        /// An empty folder
+        #[arg(long, value_name = "FOLDER")]
+        to: String,
+        /// What the files are
+        #[arg(long, value_enum, default_value = "parquet")]
+        format: ExportFormat,
+        #[command(flatten)]
+        arguments: CheckpointArguments,
+    },
     /// Copy a checkpoint into a folder of its own, to go on from with `run --from FOLDER`
     Keep {
         /// Its id, such as 3-17, or latest
@@ -70,7 +112,9 @@ impl CheckpointCommand {
     pub(crate) fn arguments(&self) -> &CheckpointArguments {
         match self {
             CheckpointCommand::List(arguments) | CheckpointCommand::Verify(arguments) => arguments,
-            CheckpointCommand::Show { arguments, .. } | CheckpointCommand::Keep { arguments, .. } => arguments,
+            CheckpointCommand::Show { arguments, .. }
+            | CheckpointCommand::Export { arguments, .. }
+            | CheckpointCommand::Keep { arguments, .. } => arguments,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cli::exit::Exit;
 use crate::cli::inputs;
 use crate::cli::print;
 use crate::cli::progress::{bytes, instant};
+use crate::cli::state;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use thalweg::engine::Error;
@@ -21,6 +22,7 @@ pub(crate) fn checkpoint(command: &CheckpointCommand) -> Result<Exit, Failure> {
         CheckpointCommand::List(arguments) => list(arguments),
         CheckpointCommand::Show { id, arguments } => show(id, arguments),
         CheckpointCommand::Verify(arguments) => verify(arguments),
+        CheckpointCommand::Export { id, to, format, arguments } => state::export(id, to, *format, arguments),
         CheckpointCommand::Keep { id, to, arguments } => keep(id, to, arguments),
     }
 }

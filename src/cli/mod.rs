@@ -9,10 +9,11 @@ mod inputs;
 mod notices;
 mod progress;
 mod run;
+mod state;
 mod usage;
 mod watch;
 
-use arguments::{Arguments, Command, Suite};
+use arguments::{Arguments, Command, StateCommand, Suite};
 use clap::Parser;
 use console::{Console, Failure};
 use exit::Exit;
@@ -48,6 +49,7 @@ fn wants_json(command: &Command) -> bool {
         Command::Run(run) => run.json,
         Command::Explain(explain) => explain.json,
         Command::Checkpoint(checkpoint) => checkpoint.arguments().json,
+        Command::State(StateCommand::Query { arguments, .. }) => arguments.json,
         Command::Config | Command::Bench { .. } => false,
     }
 }
@@ -56,6 +58,7 @@ fn dispatch(command: Command, console: &mut Console) -> Result<Exit, Failure> {
     match command {
         Command::Config => print(thalweg::settings::DEFAULTS),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
+        Command::State(command) => state::state(&command),
         Command::Run(arguments) => run::run(&arguments, console),
         Command::Explain(arguments) => run::explain(&arguments),
         Command::Bench { suite: Suite::Nexmark(arguments) } => bench::nexmark(&arguments, console),

@@ -104,7 +104,7 @@ fn compile(arguments: &ProgramArguments, terminal: &Terminal) -> Result<(Session
 }
 
 /// The error at its place in the file.
-fn placed(name: &str, e: &SqlError) -> Failure {
+pub(crate) fn placed(name: &str, e: &SqlError) -> Failure {
     let text = e.to_string();
     let before = e.position().map(|p| format!("{p}: "));
     let rest = before.as_deref().and_then(|before| text.strip_prefix(before)).unwrap_or(&text);
@@ -144,7 +144,7 @@ fn is_endless(job: &Job) -> bool {
 }
 
 /// The answer to SHOW, DESCRIBE or EXPLAIN.
-fn shown(answer: &Answer, json: bool) -> String {
+pub(crate) fn shown(answer: &Answer, json: bool) -> String {
     if json { answer_json(answer) } else { answer_text(answer) }
 }
 

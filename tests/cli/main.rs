@@ -16,3 +16,4 @@ mod refusals;
 mod run;
 mod signals;
 mod spill;
+mod state;

@@ -12,14 +12,16 @@
 mod queue;
 mod text;
 
+use crate::rows::json_lines;
 use arrow::datatypes::SchemaRef;
 use queue::Queue;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use text::Table;
 use thalweg_engine::Batch;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::sink::{Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+
+pub(crate) use text::Table;
 
 pub use queue::QUEUE_BYTES;
 
@@ -105,7 +107,7 @@ impl Lines {
     fn encode(&mut self, batch: &Batch) -> Result<Vec<u8>> {
         match self.format {
             RowFormat::Text => self.table.rows(batch.columns()),
-            RowFormat::Json => text::json(batch.columns()),
+            RowFormat::Json => json_lines(batch.columns()),
         }
     }
 

@@ -29,7 +29,7 @@ fn text_is_padded_and_never_steers_the_terminal() {
 
 #[test]
 fn json_is_one_object_a_line() {
-    let lines = String::from_utf8(text::json(&rows(&[Some(1), None], &["a", "\n"])).unwrap()).unwrap();
+    let lines = String::from_utf8(json_lines(&rows(&[Some(1), None], &["a", "\n"])).unwrap()).unwrap();
     let expected = "{\"n\":1,\"at\":\"1970-01-01 00:00:00.001\",\"text\":\"a\"}\n\
                     {\"n\":null,\"at\":\"1970-01-01 00:00:00.000\",\"text\":\"\\n\"}\n";
     assert_eq!(lines, expected);

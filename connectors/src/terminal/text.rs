@@ -1,7 +1,5 @@
-//! Rows as text for people: padded columns, or one JSON object a line.
+//! Rows as text for people: padded columns.
 
-use crate::format::json::JsonEncoder;
-use crate::format::{Encoded, Encoder};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -14,7 +12,7 @@ const WIDTH_MAX: usize = 40;
 
 /// Column widths, which only grow: rows that are on the screen already cannot be moved.
 #[derive(Clone, Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     names: Vec<String>,
     widths: Vec<usize>,
     right: Vec<bool>,
@@ -22,7 +20,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(schema: &Schema, prefix: Option<String>) -> Table {
+    pub(crate) fn new(schema: &Schema, prefix: Option<String>) -> Table {
         let fields = schema.fields();
         let names: Vec<String> = fields.iter().map(|f| printable(f.name())).collect();
         let width = |f: &arrow::datatypes::FieldRef| usual_width(f.data_type()).max(f.name().chars().count());
@@ -35,7 +33,7 @@ impl Table {
     }
 
     /// The line of names.
-    pub(super) fn header(&self) -> String {
+    pub(crate) fn header(&self) -> String {
         let mut line = self.prefix.clone();
         for (i, name) in self.names.iter().enumerate() {
             self.cell(i, name, &mut line);
@@ -45,7 +43,7 @@ impl Table {
     }
 
     /// One line per row.
-    pub(super) fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+    pub(crate) fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
         let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some(TIMESTAMP));
         let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options));
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
@@ -117,16 +115,4 @@ fn usual_width(data_type: &DataType) -> usize {
         DataType::Int32 | DataType::Float32 => 8,
         _ => 5,
     }
-}
-
-/// One JSON object per row, written as the JSON format writes it.
-pub(super) fn json(batch: &RecordBatch) -> Result<Vec<u8>> {
-    let mut rows = Encoded::default();
-    JsonEncoder::default().encode(batch, &mut rows)?;
-    let mut out = Vec::with_capacity(rows.bytes().len() + rows.len());
-    for row in rows.rows() {
-        out.extend_from_slice(row);
-        out.push(b'\n');
-    }
-    Ok(out)
 }

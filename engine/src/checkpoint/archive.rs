@@ -167,6 +167,16 @@ impl Archive {
         Ok(checkpoint)
     }
 
+    /// An operator's snapshots by subtask, each file to be read, and checked, when it is asked for.
+    pub fn stored(&self, subtasks: &[SubtaskFiles]) -> Vec<Chain> {
+        let link = |subtask: &SubtaskFiles, i: usize, file: &FileRef| {
+            let stored = Arc::new(StoredSnapshot { objects: self.objects.clone(), file: file.clone() });
+            Link::stored(i == 0, subtask.groups, stored)
+        };
+        let chain = |s: &SubtaskFiles| s.files.iter().enumerate().map(|(i, f)| link(s, i, f)).collect();
+        subtasks.iter().map(chain).collect()
+    }
+
     fn prepared(&self, files: &PreparedFiles) -> Result<Prepared> {
         let bytes = unhex(&files.bytes).ok_or_else(|| Error::external("no hex in a manifest").with_retry(false))?;
         let rows = files.rows.iter().map(|f| Ok(f.check(self.objects.get(&f.path)?)?.into()));

@@ -13,7 +13,7 @@ use super::store::{Container, Encoded, Frozen};
 use crate::error::{Error, Result};
 use crate::key::{KeyGroup, KeyGroupRange};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray, UInt8Array, UInt32Array};
-use arrow::datatypes::{DataType, SchemaRef, UInt8Type};
+use arrow::datatypes::{DataType, Field, SchemaRef, UInt8Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -136,7 +136,7 @@ fn list_bytes(items: &[Vec<u8>]) -> u64 {
 
 fn schema() -> SchemaRef {
     let columns = [("cell", DataType::Utf8), ("item", DataType::UInt32), ("value", DataType::Binary)];
-    snapshot_schema(columns.into_iter().map(|(name, t)| (name.to_owned(), t)), false)
+    snapshot_schema(columns.into_iter().map(|(name, t)| Field::new(name, t, true)), false)
 }
 
 impl Container for Cells {
@@ -216,6 +216,19 @@ struct FrozenCells {
     grouped: Vec<Row>,
     listed: Vec<Row>,
     _charge: Charge,
+}
+
+/// All cells and items, in the columns of a snapshot without `$kind`.
+pub(crate) fn shown(cells: &Cells, schema: &SchemaRef) -> Result<RecordBatch> {
+    let mut rows = Vec::new();
+    for (name, groups) in &cells.grouped {
+        rows.extend(groups.keys().map(|group| cells.grouped_row(*group, name)));
+    }
+    cells.lists.keys().for_each(|name| cells.list_rows(name, &mut rows));
+    rows.retain(|row| row.value.is_some());
+    let all = encode_rows(&rows, &self::schema())?;
+    let columns = schema.fields().iter().map(|f| column(&all, f.name()).cloned()).collect::<Result<_>>()?;
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
 fn encode_rows(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {

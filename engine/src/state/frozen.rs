@@ -9,17 +9,18 @@ use super::bits::{self, PageBits};
 use super::budget::Charge;
 use super::keys::KeyColumns;
 use super::page::PAGE_ROWS;
+use super::reader;
 use super::snapshot::{Piece, check_schema, column, kind, snapshot_schema};
 use super::spill::encode::{OnDisk, parts};
 use super::table::KeyedTable;
-use super::values::{TableSpec, Values, absent};
+use super::values::{TableSpec, ValueColumn, Values, absent};
 use crate::error::Result;
 use crate::key::{KEY_GROUPS, KeyGroup, KeyGroupRange, hash_rows};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt32Array, new_null_array,
 };
 use arrow::compute;
-use arrow::datatypes::{SchemaRef, UInt8Type};
+use arrow::datatypes::{Field, FieldRef, SchemaRef, UInt8Type};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -94,9 +95,16 @@ struct Entry {
 
 /// The snapshot schema of a table or of slices.
 pub(crate) fn table_schema(spec: &TableSpec, slices: bool) -> SchemaRef {
-    let keys = spec.keys().iter().map(|f| (f.name().clone(), f.data_type().clone()));
-    let values = spec.values().iter().map(|v| (v.name().to_owned(), v.data_type().clone()));
-    snapshot_schema(keys.chain(values), slices)
+    let role = |i: usize| if i < spec.group_columns() { "group" } else { "own" };
+    let key = |(i, f): (usize, &FieldRef)| {
+        let field = Field::new(f.name(), f.data_type().clone(), true);
+        field.with_metadata([(reader::KEY.to_owned(), role(i).to_owned())].into())
+    };
+    let value = |v: &ValueColumn| {
+        let shown = v.shown().map(|t| (reader::SHOWN_TYPE.to_owned(), t.to_string()));
+        Field::new(v.name(), v.data_type().clone(), true).with_metadata(shown.into_iter().collect())
+    };
+    snapshot_schema(spec.keys().iter().enumerate().map(key).chain(spec.values().iter().map(value)), slices)
 }
 
 /// Encodes frozen tables with one specification, each with the end of its slice if it is one.

@@ -70,6 +70,7 @@ mod index;
 mod keys;
 mod leaf;
 mod page;
+pub mod reader;
 mod slices;
 mod snapshot;
 mod spill;

@@ -2,7 +2,8 @@
 //! thread, read by `StateStore` at a restore, written as bytes by `codec.rs`.
 //!
 //! The schema of a container is its key columns, its value columns, then `$kind` (UInt8), `$group` (UInt8), and for slices
-//! `$slice` (Int64, the slice's end in ms). Names may repeat; the order decides.
+//! `$slice` (Int64, the slice's end in ms). Names may repeat; the order decides. Names and the fields' metadata are for readers only, see
+//! `reader.rs`: a restore looks at types.
 //!
 //! Invariants
 //! - N1 rows of a piece lie in the piece's key groups; pieces are in order of their first group. Rows whose `$group` is NULL
@@ -223,9 +224,12 @@ fn piece_rows(piece: &Piece, range: KeyGroupRange) -> Result<RecordBatch> {
 }
 
 /// The schema of a container's snapshot: `columns`, all of them nullable, then `$kind`, `$group`, and `$slice` for slices.
-pub(crate) fn snapshot_schema(columns: impl Iterator<Item = (String, DataType)>, slices: bool) -> SchemaRef {
-    let mut fields: Vec<Field> =
-        columns.map(|(name, data_type)| Field::new(name, nullable(&data_type), true)).collect();
+pub(crate) fn snapshot_schema(columns: impl Iterator<Item = Field>, slices: bool) -> SchemaRef {
+    let loose = |f: Field| {
+        let data_type = nullable(f.data_type());
+        f.with_data_type(data_type).with_nullable(true)
+    };
+    let mut fields: Vec<Field> = columns.map(loose).collect();
     fields.push(Field::new("$kind", DataType::UInt8, false));
     fields.push(Field::new("$group", DataType::UInt8, true));
     if slices {

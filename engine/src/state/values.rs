@@ -35,6 +35,7 @@ pub struct ValueColumn {
     name: String,
     data_type: DataType,
     initial: Initial,
+    shown: Option<DataType>,
 }
 
 impl ValueColumn {
@@ -48,7 +49,7 @@ impl ValueColumn {
             Initial::I128(_) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
             Initial::Bytes => DataType::Binary,
         };
-        ValueColumn { name: name.into(), data_type, initial }
+        ValueColumn { name: name.into(), data_type, initial, shown: None }
     }
 
     /// Binary values, NULL at first.
@@ -66,6 +67,17 @@ impl ValueColumn {
     pub fn with_type(mut self, data_type: DataType) -> ValueColumn {
         self.data_type = data_type;
         self
+    }
+
+    /// The type that people expect of it, where that is another: of the least date, say, which state has as a number.
+    pub fn shown_as(mut self, data_type: &DataType) -> ValueColumn {
+        self.shown = (*data_type != self.data_type).then(|| data_type.clone());
+        self
+    }
+
+    /// What [`ValueColumn::shown_as`] said, if that is another type.
+    pub fn shown(&self) -> Option<&DataType> {
+        self.shown.as_ref()
     }
 
     /// The name.

@@ -9,7 +9,7 @@
 use super::value::{Class, Loaded, class_of, less};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, i256};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit, i256};
 use thalweg_engine::state::{BytesColumn, Column, Fixed, Initial, ValueColumn, Values};
 use thalweg_engine::{Error, Result};
 
@@ -120,19 +120,29 @@ impl Fold {
             (FoldKind::Sum, Class::Float) => {
                 vec![ValueColumn::new(part("sum"), 0f64), ValueColumn::new(part("low"), 0f64)]
             }
-            (FoldKind::Sum, _) if carries(&self.data_type) => {
-                vec![ValueColumn::new(part("sum"), Initial::I128(0)), ValueColumn::new(part("carry"), 0i64)]
+            (FoldKind::Sum, _) => {
+                let sum = ValueColumn::new(part("sum"), Initial::I128(0)).shown_as(&self.shown_sum());
+                let carry = carries(&self.data_type).then(|| ValueColumn::new(part("carry"), 0i64));
+                std::iter::once(sum).chain(carry).collect()
             }
-            (FoldKind::Sum, _) => vec![ValueColumn::new(part("sum"), Initial::I128(0))],
             (FoldKind::Moments, _) => ["n", "mean", "m2"].map(|p| ValueColumn::new(part(p), 0f64)).to_vec(),
             (FoldKind::Min | FoldKind::Max, class) => {
-                vec![ValueColumn::new(part("there"), false), class.column(part("value"), &self.data_type)]
+                let value = class.column(part("value"), &self.data_type).shown_as(&self.data_type);
+                vec![ValueColumn::new(part("there"), false), value]
             }
             (FoldKind::First | FoldKind::Last, class) => vec![
                 ValueColumn::new(part("there"), false),
-                class.column(part("value"), &self.data_type),
-                ValueColumn::new(part("time"), 0i64),
+                class.column(part("value"), &self.data_type).shown_as(&self.data_type),
+                ValueColumn::new(part("time"), 0i64).shown_as(&DataType::Timestamp(TimeUnit::Millisecond, None)),
             ],
+        }
+    }
+
+    /// The type of an exact sum: its values have the scale of what was added.
+    fn shown_sum(&self) -> DataType {
+        match self.data_type {
+            DataType::Decimal128(_, scale) => DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale),
+            _ => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
         }
     }
 

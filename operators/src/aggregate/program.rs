@@ -18,6 +18,7 @@ use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use std::ops::Range;
 use std::sync::Arc;
+use thalweg_engine::state::reader::{Names, label};
 use thalweg_engine::state::{KeyedTable, ValueColumn};
 use thalweg_engine::{Batch, Error, Result};
 
@@ -56,6 +57,8 @@ pub struct Program {
     folds: Vec<FoldAt>,
     outputs: Vec<Output>,
     columns: Vec<ValueColumn>,
+    /// The same, with names for people.
+    named: Vec<ValueColumn>,
 }
 
 /// What the aggregates read, evaluated for the rows of one batch.
@@ -78,6 +81,7 @@ impl Program {
             folds: vec![],
             outputs: vec![],
             columns: vec![],
+            named: vec![],
         };
         for aggregate in aggregates {
             let output = program.add(aggregate, input)?;
@@ -90,7 +94,35 @@ impl Program {
             program.columns.extend(at.fold.columns(&format!("fold{i}")));
             at.columns = start..program.columns.len();
         }
+        program.named = program.names();
         Ok(program)
+    }
+
+    /// The state columns with the names that state is shown under: `count`, `sum_price.sum`, `count_price_if_url_like_a`.
+    fn names(&self) -> Vec<ValueColumn> {
+        let mut taken = Names::default();
+        let of = |what: &str, argument: Option<usize>, mask: &Mask| {
+            let text = |e: &Expr| label(&expr::Text(e).to_string());
+            let argument = argument.and_then(|a| self.arguments.get(a)).map(|(e, _)| format!("_{}", text(e)));
+            let filter = mask.filter.and_then(|f| self.filters.get(f)).map(|e| format!("_if_{}", text(e)));
+            let distinct = if mask.distinct { "_distinct" } else { "" };
+            [what, distinct, &argument.unwrap_or_default(), &filter.unwrap_or_default()].concat()
+        };
+        let counts = self.masks.iter().map(|m| ValueColumn::new(taken.unique(of("count", m.argument, m)), 0i64));
+        let mut named: Vec<ValueColumn> = counts.collect();
+        for at in &self.folds {
+            let Some(mask) = self.masks.get(at.mask) else { continue };
+            let what = match at.fold.kind {
+                FoldKind::Sum => "sum",
+                FoldKind::Min => "min",
+                FoldKind::Max => "max",
+                FoldKind::First => "first",
+                FoldKind::Last => "last",
+                FoldKind::Moments => "moments",
+            };
+            named.extend(at.fold.columns(&taken.unique(of(what, Some(at.argument), mask))));
+        }
+        named
     }
 
     fn add(&mut self, aggregate: &Aggregate, input: &Schema) -> Result<Output> {
@@ -131,6 +163,11 @@ impl Program {
     /// The state columns of a group.
     pub fn columns(&self) -> &[ValueColumn] {
         &self.columns
+    }
+
+    /// The same, with the names that state is shown under.
+    pub fn named_columns(&self) -> &[ValueColumn] {
+        &self.named
     }
 
     /// The same as fields of a batch.

@@ -207,7 +207,7 @@ pub struct Plan {
 impl Plan {
     /// The keyed table of a slice.
     pub(crate) fn table(&self) -> TableSpec {
-        TableSpec::new(self.key_fields.iter().cloned(), self.program.columns().iter().cloned())
+        TableSpec::new(self.key_fields.iter().cloned(), self.program.named_columns().iter().cloned())
     }
 
     /// The first and the last end of the windows that a slice is part of.
