@@ -2,7 +2,7 @@
 //! killed, spilled, or stopped with a savepoint; exports; and every refusal.
 
 use crate::binary::{Ended, SqlFile, ended, thalweg};
-use crate::crash::wait;
+use crate::crash::{await_checkpoint, generation, wait};
 use crate::durable::{damage, signal};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -157,7 +157,9 @@ fn state_is_what_the_input_makes_it_at_any_parallelism_and_after_a_kill() {
         answers.push(out.stdout);
 
         // Going on at another parallelism makes chains of old and new snapshots.
+        let before = generation(&job.checkpoints());
         let mut child = job.start(4 - parallelism, &["--from", "auto"]);
+        await_checkpoint(&job.checkpoints(), before + 1);
         job.await_rows(&mut child);
         job.assert_answer(&query(&job.checkpoints(), "latest", ALL));
         signal(&child, libc::SIGINT);
