@@ -13,6 +13,8 @@ mod join;
 mod plan;
 mod run;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 use crate::error::{Fault, Result, SqlError};
 use crate::fault;
