@@ -24,6 +24,7 @@ use crate::session::Error;
 use crate::settings::Settings;
 use container::Container;
 use std::sync::{Arc, OnceLock};
+use thalweg_engine::checkpoint::archive::complete;
 use thalweg_engine::checkpoint::{Archive, CheckpointId, Complete, Manifest};
 use thalweg_engine::key::KeyGroupRange;
 use thalweg_engine::state::reader::{Layout, Names};
@@ -67,7 +68,15 @@ impl Snapshot {
             (_, None) => return refused("which folder of checkpoints? add --set checkpoint.dir=PATH".into()),
         };
         let archive = Archive::with(url, &settings.s3).map_err(|e| Error::Refused(e.message().to_owned()))?;
-        let complete = archive.checkpoints()?;
+        let (complete, gap) = listed(&archive)?;
+        if let (false, Some(gap)) = (matches!(which, Start::Id(_)), gap) {
+            return refused(match complete.last() {
+                Some(Complete { id, .. }) => {
+                    format!("`{url}` may have held a later checkpoint than {id}: {gap}; write {id} to ask that one")
+                }
+                None => format!("no checkpoint in `{url}` can be read: {gap}"),
+            });
+        }
         let Some(found) = find(&complete, which) else {
             return refused(match which {
                 Start::Id(id) if !complete.is_empty() => {
@@ -122,6 +131,20 @@ pub struct Named {
     pub short_name: Option<String>,
     /// The table.
     pub table: Arc<dyn BatchTable>,
+}
+
+/// The checkpoints, and why the newest may be missing. A job may write the next one meanwhile, which is no reason.
+fn listed(archive: &Archive) -> Result<(Vec<Complete>, Option<String>), Error> {
+    let mut sequence = archive.sequence()?;
+    loop {
+        let gap = archive.gap(&sequence)?;
+        let again = archive.sequence()?;
+        let newest = again.last().map(|f| f.sequence);
+        if gap.is_none() || newest == sequence.last().map(|f| f.sequence) {
+            return Ok((complete(&sequence), gap));
+        }
+        sequence = again;
+    }
 }
 
 fn find<'a>(complete: &'a [Complete], which: &Start) -> Option<&'a Complete> {

@@ -362,6 +362,15 @@ fn a_damaged_file_is_an_error_and_no_other_answer() {
     damage(&manifest);
     let out = ask("SELECT * FROM sources");
     assert!(out.status == 1 && out.stderr.contains("manifests/"), "{} {}", out.status, out.stderr);
+    let records = content(&checkpoints.join("records"));
+    damage(records.keys().next_back().unwrap());
+    let out = ask("SELECT * FROM sources");
+    assert!(
+        out.status == 2 && out.stderr.contains("may have held a later checkpoint"),
+        "{} {}",
+        out.status,
+        out.stderr
+    );
 }
 
 #[test]
