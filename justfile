@@ -31,6 +31,10 @@ bench *ARGS:
 bench-kafka *ARGS:
     benches/kafka/run {{ARGS}}
 
+# State larger than its memory against the same in memory; needs 15 GB of disk.
+bench-state *ARGS:
+    benches/state/run {{ARGS}}
+
 # A Kafka broker on 127.0.0.1 until Ctrl-C; prints THALWEG_TEST_KAFKA=host:port.
 kafka:
     .ci/kafka-broker run

@@ -186,7 +186,7 @@ fn checkpoints_are_kept_in_both_directions_and_jobs_go_on_from_the_copies() {
         let out = job.checkpoint(&["keep", &id, "--to", to]);
         assert!(out.status == 0 && out.stdout.contains(&format!("kept {id} in {to}")), "{} {}", out.stdout, out.stderr);
         let again = job.checkpoint(&["keep", &id, "--to", to]);
-        assert!(again.status == 1 && again.stderr.contains("is not empty"), "{}", again.stderr);
+        assert!(again.status == 2 && again.stderr.contains("is not empty"), "{}", again.stderr);
     }
     // And from the disk into a bucket.
     let (from, to) = (format!("checkpoint.dir={on_disk}"), folder());

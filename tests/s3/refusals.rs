@@ -17,7 +17,8 @@ fn list(url: &str, options: &S3Options) -> Ended {
 fn what_is_wrong_is_named_with_its_remedy() {
     let Some(options) = server() else { return };
     let url = folder();
-    assert_eq!(list(&url, &options).status, 0);
+    let nothing = list(&url, &options);
+    assert!(nothing.status == 2 && nothing.stderr.contains("is no folder of checkpoints"), "{}", nothing.stderr);
     let with = |change: &dyn Fn(&mut S3Options)| {
         let mut changed = options.clone();
         change(&mut changed);
