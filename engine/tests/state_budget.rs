@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 use thalweg_engine::key::{KeyGroup, KeyGroupRange, hash_rows};
-use thalweg_engine::state::{Budget, KeyedTable, StateStore, TableSpec, ValueColumn};
+use thalweg_engine::state::{Budget, KeyedTable, OperatorSnapshot, StateStore, TableSpec, ValueColumn};
 
 /// What the thread of the test harness may allocate meanwhile, in bytes.
 const NOISE_BYTES: f64 = 1024.0;
@@ -157,7 +157,10 @@ fn one_entry_of_a_million() {
     let mut store = StateStore::new("op", KeyGroupRange::ALL, &budget);
     let table = store.keyed_table("t", spec()).unwrap();
     fill(&mut table.lock(), 0..1_000_000);
-    assert_eq!(store.freeze().encode().unwrap().num_rows(), 1_000_000);
+    let all = store.freeze().encode_all().unwrap();
+    assert_eq!(all.iter().map(OperatorSnapshot::num_rows).sum::<usize>(), 1_000_000);
+    assert!(all.len() > 1 && all.iter().position(|s| s.full) == Some(0), "one part after the other");
+    drop(all);
     let before = live();
     fill(&mut table.lock(), 777_777..777_778);
     let frozen = store.freeze();

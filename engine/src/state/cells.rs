@@ -244,11 +244,7 @@ fn encode_rows(rows: &[Row], schema: &SchemaRef) -> Result<RecordBatch> {
 }
 
 impl Frozen for FrozenCells {
-    fn encode_spilled(&self, _each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
-        Ok(())
-    }
-
-    fn encode(&self) -> Result<Encoded> {
+    fn encode(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
         let schema = schema();
         let mut pieces = Vec::new();
         if !self.listed.is_empty() {
@@ -259,6 +255,6 @@ impl Frozen for FrozenCells {
             let groups = Some(KeyGroupRange { start: first.into(), end: u16::from(last) + 1 });
             pieces.push(Piece { groups, rows: encode_rows(&self.grouped, &schema)? });
         }
-        Ok(Encoded { kind: ContainerKind::Cells, schema, pieces })
+        each(Encoded { kind: ContainerKind::Cells, schema, pieces })
     }
 }

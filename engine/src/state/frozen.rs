@@ -11,7 +11,7 @@ use super::keys::KeyColumns;
 use super::page::PAGE_ROWS;
 use super::reader;
 use super::snapshot::{Piece, check_schema, column, kind, snapshot_schema};
-use super::spill::encode::{OnDisk, parts};
+use super::spill::encode::{OnDisk, PART_BYTES, parts};
 use super::table::KeyedTable;
 use super::values::{TableSpec, ValueColumn, Values, absent};
 use crate::error::Result;
@@ -52,7 +52,7 @@ impl FrozenRows {
     }
 
     /// What is on disk, part by part; see [`parts`].
-    pub(crate) fn encode_runs(
+    fn encode_runs(
         &self,
         end: Option<i64>,
         schema: &SchemaRef,
@@ -107,10 +107,25 @@ pub(crate) fn table_schema(spec: &TableSpec, slices: bool) -> SchemaRef {
     snapshot_schema(spec.keys().iter().enumerate().map(key).chain(spec.values().iter().map(value)), slices)
 }
 
-/// Encodes frozen tables with one specification, each with the end of its slice if it is one.
-pub(crate) fn encode(tables: &[(Option<i64>, FrozenRows)], schema: &SchemaRef) -> Result<Vec<Piece>> {
-    let entries = sorted(tables)?;
-    entries.chunks(BATCH_ROWS).map(|entries| piece(tables, entries.to_vec(), schema)).collect()
+/// Encodes frozen tables with one specification, each with the end of its slice if it is one: first what they have on disk, then their
+/// pages, in parts of some MiB. Deletions of an entry come before its upsert.
+pub(crate) fn encode(
+    tables: &[(Option<i64>, FrozenRows)],
+    schema: &SchemaRef,
+    each: &mut dyn FnMut(Vec<Piece>) -> Result<()>,
+) -> Result<()> {
+    tables.iter().try_for_each(|(end, rows)| rows.encode_runs(*end, schema, each))?;
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for entries in sorted(tables)?.chunks(BATCH_ROWS) {
+        let next = piece(tables, entries.to_vec(), schema)?;
+        bytes += next.rows.get_array_memory_size();
+        part.push(next);
+        if bytes >= PART_BYTES {
+            each(std::mem::take(&mut part))?;
+            bytes = 0;
+        }
+    }
+    each(part)
 }
 
 /// All rows in order of their key groups.

@@ -185,33 +185,18 @@ struct FrozenSlices {
     dropped: Vec<i64>,
 }
 
-impl FrozenSlices {
-    fn has_spilled(&self) -> bool {
-        self.tables.iter().any(|(_, rows)| !rows.on_disk.runs.is_empty())
-    }
-}
-
 impl Frozen for FrozenSlices {
-    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
-        if !self.has_spilled() {
-            return Ok(());
-        }
+    fn encode(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
         let schema = table_schema(&self.spec, true);
-        let mut part = |pieces| each(Encoded { kind: ContainerKind::Slices, schema: schema.clone(), pieces });
-        // A slice that was dropped may have been made again and be on disk: the drop comes first.
-        if !self.dropped.is_empty() {
-            part(vec![dropped(&self.dropped, &schema)?])?;
-        }
-        self.tables.iter().try_for_each(|(end, rows)| rows.encode_runs(*end, &schema, &mut part))
-    }
-
-    fn encode(&self) -> Result<Encoded> {
-        let schema = table_schema(&self.spec, true);
-        let mut pieces = encode(&self.tables, &schema)?;
-        if !self.dropped.is_empty() && !self.has_spilled() {
-            pieces.insert(0, dropped(&self.dropped, &schema)?);
-        }
-        Ok(Encoded { kind: ContainerKind::Slices, schema, pieces })
+        // A slice that was dropped may have been made again: the drop comes first.
+        let mut first = match self.dropped.as_slice() {
+            [] => None,
+            ends => Some(dropped(ends, &schema)?),
+        };
+        encode(&self.tables, &schema, &mut |mut pieces| {
+            pieces.splice(0..0, first.take());
+            each(Encoded { kind: ContainerKind::Slices, schema: schema.clone(), pieces })
+        })
     }
 }
 
@@ -237,16 +222,11 @@ impl Container for KeyedTable {
 struct FrozenTable([(Option<i64>, FrozenRows); 1]);
 
 impl Frozen for FrozenTable {
-    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
+    fn encode(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
         let [(_, rows)] = &self.0;
         let schema = table_schema(&rows.spec, false);
-        let mut part = |pieces| each(Encoded { kind: ContainerKind::KeyedTable, schema: schema.clone(), pieces });
-        rows.encode_runs(None, &schema, &mut part)
-    }
-
-    fn encode(&self) -> Result<Encoded> {
-        let [(_, rows)] = &self.0;
-        let schema = table_schema(&rows.spec, false);
-        Ok(Encoded { kind: ContainerKind::KeyedTable, pieces: encode(&self.0, &schema)?, schema })
+        encode(&self.0, &schema, &mut |pieces| {
+            each(Encoded { kind: ContainerKind::KeyedTable, schema: schema.clone(), pieces })
+        })
     }
 }

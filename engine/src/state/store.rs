@@ -11,6 +11,7 @@ use super::budget::Budget;
 use super::cells::Cells;
 use super::slices::Slices;
 use super::snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, Link, OperatorSnapshot, Parts, Piece};
+use super::spill::encode::PART_BYTES;
 use super::table::KeyedTable;
 use super::values::TableSpec;
 use crate::error::{Error, Result};
@@ -54,17 +55,21 @@ pub(crate) trait Container: Send {
 
 /// The frozen changes of one container.
 pub(crate) trait Frozen: Send {
-    /// What must come before [`Frozen::encode`]'s rows and is too much for memory, part by part.
-    fn encode_spilled(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()>;
-    /// The rest, as Arrow batches.
-    fn encode(&self) -> Result<Encoded>;
+    /// Hands everything on as Arrow batches, one part or more, each small enough to be in memory; later ones count over earlier ones.
+    fn encode(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()>;
 }
 
-/// A container's snapshot without its name.
+/// A container's snapshot, or a part of it, without its name.
 pub(crate) struct Encoded {
     pub(crate) kind: ContainerKind,
     pub(crate) schema: SchemaRef,
     pub(crate) pieces: Vec<Piece>,
+}
+
+impl Encoded {
+    fn bytes(&self) -> usize {
+        self.pieces.iter().map(|p| p.rows.get_array_memory_size()).sum()
+    }
 }
 
 struct Declared {
@@ -218,18 +223,29 @@ impl FrozenState {
         self.full
     }
 
-    /// Encodes it, as one snapshot or, if there is much on disk, as several that belong behind one another in a chain: so many
-    /// are in memory at a time as `each` keeps. On any thread, while the operator goes on.
+    /// Encodes it, as one snapshot or, if there is much, as several that belong behind one another in a chain: so many are in memory
+    /// at a time as `each` keeps. On any thread, while the operator goes on.
     pub fn encode_parts(&self, each: &mut dyn FnMut(OperatorSnapshot) -> Result<()>) -> Result<()> {
         let mut full = self.full;
+        let mut close = |containers| {
+            let full = std::mem::take(&mut full);
+            each(OperatorSnapshot { format: FORMAT, full, range: self.range, containers })
+        };
+        let (mut open, mut bytes) = (Vec::<ContainerSnapshot>::new(), 0);
         for (name, frozen) in &self.containers {
-            frozen.encode_spilled(&mut |Encoded { kind, schema, pieces }| {
-                let containers = vec![ContainerSnapshot { name: name.clone(), kind, schema, pieces }];
-                let full = std::mem::take(&mut full);
-                each(OperatorSnapshot { format: FORMAT, full, range: self.range, containers })
+            frozen.encode(&mut |part| {
+                // Within one snapshot deletions come first, so two parts of one container do not fit into it.
+                if bytes + part.bytes() > PART_BYTES || open.iter().any(|c| c.name == *name) {
+                    close(std::mem::take(&mut open))?;
+                    bytes = 0;
+                }
+                bytes += part.bytes();
+                let Encoded { kind, schema, pieces } = part;
+                open.push(ContainerSnapshot { name: name.clone(), kind, schema, pieces });
+                Ok(())
             })?;
         }
-        each(OperatorSnapshot { full, ..self.encode_rest()? })
+        close(open)
     }
 
     /// All parts at once, as they belong behind one another in a chain.
@@ -242,21 +258,12 @@ impl FrozenState {
         Ok(all)
     }
 
-    /// Encodes it into Arrow batches; on any thread, while the operator goes on. Errors: `internal` if some of it is on disk.
+    /// Encodes it into Arrow batches; on any thread, while the operator goes on. Errors: `internal` if it is too much for one snapshot.
     pub fn encode(&self) -> Result<OperatorSnapshot> {
         let mut all = self.encode_all()?;
         match (all.pop(), all.is_empty()) {
             (Some(snapshot), true) => Ok(snapshot),
-            _ => Err(Error::internal("state on disk makes more than one snapshot")),
+            _ => Err(Error::internal("the state makes more than one snapshot")),
         }
-    }
-
-    fn encode_rest(&self) -> Result<OperatorSnapshot> {
-        let containers = self.containers.iter().map(|(name, frozen)| {
-            let Encoded { kind, schema, pieces } = frozen.encode()?;
-            Ok(ContainerSnapshot { name: name.clone(), kind, schema, pieces })
-        });
-        let containers = containers.collect::<Result<_>>()?;
-        Ok(OperatorSnapshot { format: FORMAT, full: self.full, range: self.range, containers })
     }
 }

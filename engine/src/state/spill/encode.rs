@@ -13,8 +13,8 @@ use arrow::compute;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
-/// Bytes of entries in a part.
-const PART_BYTES: usize = 16 << 20;
+/// Bytes of entries in a part, about.
+pub(crate) const PART_BYTES: usize = 16 << 20;
 /// Rows of a piece.
 const PIECE_ROWS: usize = 8192;
 
