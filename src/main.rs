@@ -11,6 +11,18 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+unsafe extern "C" {
+    /// Gives what is unused back to the system.
+    fn mi_collect(force: bool);
+}
+
+#[expect(unsafe_code, reason = "the allocator's binding has no such function")]
+fn let_go() {
+    // SAFETY: the function takes no pointers, may be called by any thread at any time, and comes with the allocator above.
+    unsafe { mi_collect(true) }
+}
+
 fn main() -> ExitCode {
+    thalweg::engine::memory::on_release(let_go);
     cli::main()
 }

@@ -16,6 +16,7 @@ pub mod graph;
 mod inbox;
 pub mod job;
 pub mod key;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod operator;

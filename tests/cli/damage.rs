@@ -163,7 +163,8 @@ fn rows_that_wait_for_one_folder_are_shown_there_though_the_table_writes_to_anot
 
 #[test]
 fn a_damaged_old_checkpoint_is_told_and_does_not_keep_others_from_being_swept() {
-    let sql = job(60_000, 60_000);
+    // Long enough for the eight checkpoints before a sweep.
+    let sql = job(240_000, 60_000);
     let child = command(&sql, 2, &[]).env("THALWEG_TEST_FAIL", "record.create=abort-after@2").output().unwrap();
     assert_eq!(child.status.code(), None);
     let id = records(&sql).last().unwrap().1.clone();

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::key::KeyGroupRange;
+use crate::memory;
 use crate::state::FrozenState;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -345,6 +346,9 @@ fn save_parts(archive: &Archive, id: CheckpointId, number: &mut u64, frozen: &Fr
         failpoint::step("snapshot.put", || archive.objects().put(&file.path, &bytes))?;
         *number += 1;
         files.push(ChainFile { full: frozen.is_full(), groups: part.range, file });
+        let freed = part.memory_bytes();
+        drop((part, bytes));
+        memory::released(freed);
         Ok(())
     })?;
     Ok(files)

@@ -190,6 +190,12 @@ impl OperatorSnapshot {
         self.containers.iter().find(|c| c.name == name)
     }
 
+    /// Bytes of its rows in memory.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let pieces = self.containers.iter().flat_map(|c| &c.pieces);
+        pieces.map(|p| p.rows.get_array_memory_size() as u64).sum()
+    }
+
     /// Number of rows in all containers.
     pub fn num_rows(&self) -> usize {
         self.containers.iter().map(ContainerSnapshot::num_rows).sum()

@@ -224,7 +224,7 @@ impl FrozenState {
     }
 
     /// Encodes it, as one snapshot or, if there is much, as several that belong behind one another in a chain: so many are in memory
-    /// at a time as `each` keeps. On any thread, while the operator goes on.
+    /// at a time as `each` keeps. The last one names all containers. On any thread, while the operator goes on.
     pub fn encode_parts(&self, each: &mut dyn FnMut(OperatorSnapshot) -> Result<()>) -> Result<()> {
         let mut full = self.full;
         let mut close = |containers| {
@@ -232,10 +232,16 @@ impl FrozenState {
             each(OperatorSnapshot { format: FORMAT, full, range: self.range, containers })
         };
         let (mut open, mut bytes) = (Vec::<ContainerSnapshot>::new(), 0);
+        let mut closed = Vec::new();
         for (name, frozen) in &self.containers {
             frozen.encode(&mut |part| {
                 // Within one snapshot deletions come first, so two parts of one container do not fit into it.
                 if bytes + part.bytes() > PART_BYTES || open.iter().any(|c| c.name == *name) {
+                    let emptied = |c: &ContainerSnapshot| {
+                        let (name, schema) = (c.name.clone(), c.schema.clone());
+                        ContainerSnapshot { name, kind: c.kind, schema, pieces: vec![] }
+                    };
+                    closed.extend(open.iter().map(emptied));
                     close(std::mem::take(&mut open))?;
                     bytes = 0;
                 }
@@ -244,6 +250,11 @@ impl FrozenState {
                 open.push(ContainerSnapshot { name: name.clone(), kind, schema, pieces });
                 Ok(())
             })?;
+        }
+        for known in closed {
+            if open.iter().all(|c| c.name != known.name) {
+                open.push(known);
+            }
         }
         close(open)
     }

@@ -96,7 +96,10 @@ impl KeyedTable {
                 paged.disk.push(writer)?;
             }
         }
-        self.forget()
+        let freed = self.memory_bytes();
+        self.forget()?;
+        crate::memory::released(freed);
+        Ok(())
     }
 
     /// Turns rows that the snapshots still have, and that are gone, into graves.
