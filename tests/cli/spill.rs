@@ -164,7 +164,8 @@ fn memory_stays_near_the_budget_also_in_a_restore() {
         std::fs::remove_dir_all(job.sql.file("out")).unwrap();
         let summary = out.messages("summary").pop().unwrap();
         let peak = summary["peak_memory_bytes"].as_u64().unwrap();
-        let limit = job.size.budget * 13 / 10 + 256 * MIB;
+        // Beside state: code, buffers of rows and files, and what the allocator keeps of them, which is most in a build for tests.
+        let limit = job.size.budget * 13 / 10 + 512 * MIB;
         eprintln!("{summary}");
         assert!(peak <= limit, "{} MiB of {}: {summary}", peak / MIB, limit / MIB);
         summary
