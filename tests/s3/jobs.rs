@@ -5,6 +5,7 @@ use crate::binary::{Ended, SqlFile, bids_per_auction, lines_of, thalweg};
 use crate::crash;
 use crate::proxy::{Mode, Proxy};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Command;
 use thalweg_engine::checkpoint::objects::Objects;
 use thalweg_engine::clock::Clock;
@@ -211,19 +212,24 @@ fn checkpoints_fail_while_the_server_is_away_and_the_job_goes_on() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(&server);
     let job = Job { options: proxy.options(&server), ..Job::new(&server, EVENTS, 20_000) };
-    let child = job.command(2, &["--json", "--set", "checkpoint.tolerated-failures=1000"]).spawn().unwrap();
+    let mut child = job.command(2, &["--json", "--set", "checkpoint.tolerated-failures=1000"]).spawn().unwrap();
+    let mut says = BufReader::new(child.stderr.take().unwrap());
     let seen = Job { options: server.clone(), url: job.url.clone(), sql: SqlFile::new("") };
     seen.await_checkpoint(1);
     proxy.set(Mode::Down);
     crash::wait(100);
     let before = seen.checkpoint(&["list", "--json"]).rows().len();
-    crash::wait(9_000);
+    // The server stays away until a checkpoint has failed.
+    let mut said = String::new();
+    while !said.contains("no answer from") {
+        assert!(says.read_line(&mut said).unwrap() > 0, "ended without a word: {said}");
+    }
     proxy.set(Mode::Pass);
-    let out = Ended::new(child.wait_with_output().unwrap());
+    says.read_to_string(&mut said).unwrap();
+    let out = Ended { stderr: said, ..Ended::new(child.wait_with_output().unwrap()) };
     assert_eq!(out.status, 0, "{}", out.stderr);
     assert!(before > 0);
     assert!(out.messages("restart").is_empty(), "{}", out.stderr);
-    assert!(out.stderr.contains("no answer from"), "{}", out.stderr);
     let (lines, hidden) = lines_of(&job.sql.file("out"));
     assert_eq!((lines, hidden), (undisturbed(&server, EVENTS), 0));
     assert_eq!(job.checkpoint(&["verify"]).status, 0);
