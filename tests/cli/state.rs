@@ -366,7 +366,10 @@ fn a_damaged_file_is_an_error_and_no_other_answer() {
     damage(records.keys().next_back().unwrap());
     let out = ask("SELECT * FROM sources");
     assert!(
-        out.status == 2 && out.stderr.contains("may have held a later checkpoint"),
+        // With one checkpoint only, nothing is left that could be named.
+        out.status == 2
+            && (out.stderr.contains("may have held a later checkpoint")
+                || out.stderr.contains("can be read: read record")),
         "{} {}",
         out.status,
         out.stderr
