@@ -5,7 +5,9 @@
 
 mod cli;
 
+use std::ffi::{c_int, c_long};
 use std::process::ExitCode;
+use thalweg::engine::memory::Allocator;
 
 /// The system's allocator gives memory back late and contends between task threads.
 #[global_allocator]
@@ -14,7 +16,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 unsafe extern "C" {
     /// Gives what is unused back to the system.
     fn mi_collect(force: bool);
+    fn mi_option_get(option: c_int) -> c_long;
+    fn mi_option_set(option: c_int, value: c_long);
 }
+
+/// The allocator's option: milliseconds for which freed memory is kept.
+const PURGE_DELAY: c_int = 15;
+/// Its default. If the option has another value, somebody has chosen it.
+const DEFAULT_DELAY_MS: c_long = 1000;
 
 #[expect(unsafe_code, reason = "the allocator's binding has no such function")]
 fn let_go() {
@@ -22,7 +31,32 @@ fn let_go() {
     unsafe { mi_collect(true) }
 }
 
+#[expect(unsafe_code, reason = "the allocator's binding has no such function")]
+fn keep_little() {
+    // SAFETY: as above; options are atomic.
+    unsafe {
+        if mi_option_get(PURGE_DELAY) == DEFAULT_DELAY_MS {
+            mi_option_set(PURGE_DELAY, 5);
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    thalweg::engine::memory::on_release(let_go);
+    thalweg::engine::memory::set_allocator(Allocator { let_go, keep_little });
     cli::main()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "the allocator's binding has no such function")]
+    fn the_allocator_keeps_freed_memory_for_a_second_until_it_is_scarce() {
+        // SAFETY: as above.
+        let delay = || unsafe { mi_option_get(PURGE_DELAY) };
+        assert_eq!(delay(), DEFAULT_DELAY_MS);
+        keep_little();
+        assert_eq!(delay(), 5);
+    }
 }

@@ -16,6 +16,9 @@ use thalweg::engine::checkpoint::verify::{Checked, FileKind};
 use thalweg::engine::checkpoint::{Archive, CheckpointId, Complete, Found, Manifest};
 use thalweg::engine::clock::Clock;
 
+/// More orphans than these are counted only.
+const ORPHANS_SHOWN: usize = 8;
+
 /// Runs one of the commands.
 pub(crate) fn checkpoint(command: &CheckpointCommand) -> Result<Exit, Failure> {
     match command {
@@ -47,10 +50,7 @@ fn sequence(archive: &Archive) -> Result<Vec<Found>, Failure> {
 fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
     let complete = complete(&sequence(archive)?);
     if id == "latest" {
-        return complete
-            .into_iter()
-            .next_back()
-            .ok_or_else(|| Failure::refused(format!("`{}` holds no checkpoint", archive.objects().url())));
+        return latest(archive);
     }
     let wanted: CheckpointId =
         id.parse().map_err(|e: Error| Failure::refused(format!("{}, or latest", e.message())))?;
@@ -60,6 +60,20 @@ fn find(archive: &Archive, id: &str) -> Result<Complete, Failure> {
             archive.objects().url()
         ))
     })
+}
+
+/// The newest. Errors: there may have been a later one.
+fn latest(archive: &Archive) -> Result<Complete, Failure> {
+    let url = archive.objects().url();
+    let (mut complete, gap) = archive.listed().map_err(|e| Failure::of(&e))?;
+    Err(Failure::refused(match (complete.pop(), gap) {
+        (Some(newest), None) => return Ok(newest),
+        (Some(Complete { id, .. }), Some(gap)) => {
+            format!("`{url}` may have held a later checkpoint than {id}: {gap}; write {id} for that one")
+        }
+        (None, Some(gap)) => format!("no checkpoint in `{url}` can be read: {gap}"),
+        (None, None) => format!("`{url}` holds no checkpoint"),
+    }))
 }
 
 fn list(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
@@ -142,10 +156,15 @@ fn verify(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
     let broken = checked.iter().filter(|c| c.problem.is_some()).count();
     let orphans = checked.iter().filter(|c| c.kind == FileKind::Orphan).count();
     let mut out = String::new();
-    for file in checked.iter().filter(|c| arguments.json || c.problem.is_some() || c.kind == FileKind::Orphan) {
-        let _ = if arguments.json { writeln!(out, "{}", line(file)) } else { writeln!(out, "{}", text(file)) };
-    }
-    if !arguments.json {
+    if arguments.json {
+        checked.iter().for_each(|file| out += &line(file));
+    } else {
+        let told = checked.iter().filter(|c| c.problem.is_some());
+        let few = checked.iter().filter(|c| c.problem.is_none() && c.kind == FileKind::Orphan).take(ORPHANS_SHOWN);
+        told.chain(few).for_each(|file| out += &text(file));
+        if orphans > ORPHANS_SHOWN {
+            let _ = writeln!(out, ".. {} more orphans; --json names them", orphans - ORPHANS_SHOWN);
+        }
         let noun = if checked.len() == 1 { "file" } else { "files" };
         let _ = writeln!(out, "{} {noun}, {broken} damaged or missing, {orphans} orphans", checked.len());
         if orphans > 0 {
@@ -165,13 +184,13 @@ fn verify(arguments: &CheckpointArguments) -> Result<Exit, Failure> {
 }
 
 fn line(file: &Checked) -> String {
-    serde_json::to_string(file).unwrap_or_default()
+    serde_json::to_string(file).unwrap_or_default() + "\n"
 }
 
 fn text(file: &Checked) -> String {
     match &file.problem {
-        Some(problem) => format!("{}: {problem}", file.path),
-        None => format!("{}: an orphan", file.path),
+        Some(problem) => format!("{}: {problem}\n", file.path),
+        None => format!("{}: an orphan\n", file.path),
     }
 }
 

@@ -24,7 +24,6 @@ use crate::session::Error;
 use crate::settings::Settings;
 use container::Container;
 use std::sync::{Arc, OnceLock};
-use thalweg_engine::checkpoint::archive::complete;
 use thalweg_engine::checkpoint::{Archive, CheckpointId, Complete, Manifest};
 use thalweg_engine::key::KeyGroupRange;
 use thalweg_engine::state::reader::{Layout, Names};
@@ -68,7 +67,7 @@ impl Snapshot {
             (_, None) => return refused("which folder of checkpoints? add --set checkpoint.dir=PATH".into()),
         };
         let archive = Archive::with(url, &settings.s3).map_err(|e| Error::Refused(e.message().to_owned()))?;
-        let (complete, gap) = listed(&archive)?;
+        let (complete, gap) = archive.listed()?;
         if let (false, Some(gap)) = (matches!(which, Start::Id(_)), gap) {
             return refused(match complete.last() {
                 Some(Complete { id, .. }) => {
@@ -131,20 +130,6 @@ pub struct Named {
     pub short_name: Option<String>,
     /// The table.
     pub table: Arc<dyn BatchTable>,
-}
-
-/// The checkpoints, and why the newest may be missing. A job may write the next one meanwhile, which is no reason.
-fn listed(archive: &Archive) -> Result<(Vec<Complete>, Option<String>), Error> {
-    let mut sequence = archive.sequence()?;
-    loop {
-        let gap = archive.gap(&sequence)?;
-        let again = archive.sequence()?;
-        let newest = again.last().map(|f| f.sequence);
-        if gap.is_none() || newest == sequence.last().map(|f| f.sequence) {
-            return Ok((complete(&sequence), gap));
-        }
-        sequence = again;
-    }
 }
 
 fn find<'a>(complete: &'a [Complete], which: &Start) -> Option<&'a Complete> {

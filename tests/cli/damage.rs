@@ -45,6 +45,10 @@ fn without_its_newest_record_a_job_that_commits_does_not_go_on_by_itself() {
         }
         let out = run(&sql, 2, &[]);
         assert!(out.status == 2 && out.stderr.contains("holds checkpoints"), "{}", out.stderr);
+        let show = |id| checkpoint(&sql, &["show", id]);
+        let latest = show("latest");
+        assert!(latest.status == 2 && latest.stderr.contains(&format!("write {before} for that one")), "{latest:?}");
+        assert_eq!(show(before).status, 0);
         let out = run(&sql, 3, &["--from", before]);
         assert_eq!(out.status, 0, "{}", out.stderr);
         let expected = undisturbed(60_000);

@@ -353,6 +353,9 @@ fn verify_names_every_file_and_notices_every_damage() {
     assert!(files.iter().all(|f| f["problem"].is_null()));
     let orphan = files.iter().find(|f| f["kind"] == "orphan" && f["path"] == "snapshots/left-over");
     assert!(orphan.is_some(), "{}", out.stdout);
+    (0..20).for_each(|i| std::fs::write(root.join(format!("snapshots/left-over-{i}")), "x").unwrap());
+    let told = checkpoint(&sql, &["verify"]).stdout;
+    assert!(told.lines().count() < 12 && told.contains(" more orphans; --json names them"), "{told}");
     let named: Vec<&str> =
         files.iter().filter(|f| f["kind"] != "orphan").map(|f| f["path"].as_str().unwrap()).collect();
     for kind in ["records/", "manifests/", "snapshots/", "markers/"] {

@@ -41,8 +41,8 @@ pub struct Complete {
     pub savepoint: bool,
 }
 
-/// Chains of so many bytes are in memory during a restore; larger ones are read when they are needed, file by file.
-const SMALL_BYTES: u64 = 32 << 20;
+/// So much state, decoded, is in memory during a restore; what is beyond is read when it is needed, file by file.
+const SMALL_BYTES: u64 = 8 << 20;
 
 /// One file of a chain.
 #[derive(Debug)]
@@ -105,6 +105,20 @@ impl Archive {
         Ok(complete(&self.sequence()?))
     }
 
+    /// The checkpoints that are complete, and why the newest may be missing. A job may write the next one meanwhile, which is no reason.
+    pub fn listed(&self) -> Result<(Vec<Complete>, Option<String>)> {
+        let mut sequence = self.sequence()?;
+        loop {
+            let gap = self.gap(&sequence)?;
+            let again = self.sequence()?;
+            let newest = again.last().map(|f| f.sequence);
+            if gap.is_none() || newest == sequence.last().map(|f| f.sequence) {
+                return Ok((complete(&sequence), gap));
+            }
+            sequence = again;
+        }
+    }
+
     /// Why the newest checkpoint may be missing in a sequence: an entry after the newest one that can be read is damaged, or a marker
     /// says that there was a newer one. `None` also when the sequence has grown since it was read: whoever takes the job over learns that
     /// from [`Writer::begin`](super::Writer::begin), and looks again. Errors: the storage cannot be read.
@@ -152,8 +166,9 @@ impl Archive {
     /// A checkpoint with its state, which stays in storage if it is large. Errors: `external` if anything is missing or damaged.
     pub fn load(&self, manifest: &Manifest) -> Result<Checkpoint> {
         let mut checkpoint = manifest.checkpoint();
+        let mut room = SMALL_BYTES;
         for (id, subtasks) in &manifest.operators {
-            let chains = subtasks.iter().map(|s| self.chain(s)).collect::<Result<Vec<_>>>();
+            let chains = subtasks.iter().map(|s| self.chain(s, &mut room)).collect::<Result<Vec<_>>>();
             checkpoint.operators.insert(id.clone(), chains.map_err(|e| e.context(format!("state of `{id}`")))?);
         }
         for (id, sinks) in &manifest.prepared {
@@ -183,18 +198,22 @@ impl Archive {
         Ok(Prepared { bytes, rows: rows.collect::<Result<_>>()? })
     }
 
-    /// Small snapshots are read; of the others it is only seen to that they are whole.
-    fn chain(&self, subtask: &SubtaskFiles) -> Result<Chain> {
-        let is_small = subtask.files.iter().map(|f| f.bytes).sum::<u64>() <= SMALL_BYTES;
-        let link = |(i, file): (usize, &FileRef)| {
+    /// Snapshots are read as long as they fit into `room`; of the others it is only seen to that they are whole. Files are compressed:
+    /// their size says little about their rows.
+    fn chain(&self, subtask: &SubtaskFiles, room: &mut u64) -> Result<Chain> {
+        let mut link = |(i, file): (usize, &FileRef)| {
             let bytes = file.check(failpoint::step("snapshot.read", || self.objects.get(&file.path))?)?;
-            if is_small {
-                return Ok(OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?.into());
+            if file.bytes <= *room {
+                let snapshot = OperatorSnapshot::from_bytes(&bytes, KeyGroupRange::ALL)?;
+                *room = room.saturating_sub(snapshot.memory_bytes());
+                if *room > 0 {
+                    return Ok(snapshot.into());
+                }
             }
             let stored = Arc::new(StoredSnapshot { objects: self.objects.clone(), file: file.clone() });
             Ok(Link::stored(i == 0, subtask.groups, stored))
         };
-        subtask.files.iter().enumerate().map(link).collect()
+        subtask.files.iter().enumerate().map(&mut link).collect()
     }
 }
 

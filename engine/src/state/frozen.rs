@@ -203,15 +203,20 @@ pub(crate) fn dropped(ends: &[i64], schema: &SchemaRef) -> Result<Piece> {
     Ok(Piece { groups: None, rows: RecordBatch::try_new(schema.clone(), columns)? })
 }
 
-/// Applies the rows of one kind in a snapshot's batch to a table.
-pub(crate) fn apply(table: &mut KeyedTable, rows: &RecordBatch, kinds: u8) -> Result<()> {
+/// The rows of one kind in a snapshot's batch, if there are any.
+pub(crate) fn of_kind(rows: &RecordBatch, kinds: u8) -> Result<Option<RecordBatch>> {
     let found = column(rows, "$kind")?.as_primitive::<UInt8Type>();
     let keep: BooleanArray = found.values().iter().map(|k| Some(*k == kinds)).collect();
-    let rows = match keep.true_count() {
-        0 => return Ok(()),
-        all if all == rows.num_rows() => rows.clone(),
-        _ => compute::filter_record_batch(rows, &keep)?,
-    };
+    Ok(match keep.true_count() {
+        0 => None,
+        all if all == rows.num_rows() => Some(rows.clone()),
+        _ => Some(compute::filter_record_batch(rows, &keep)?),
+    })
+}
+
+/// Applies the rows of one kind in a snapshot's batch to a table.
+pub(crate) fn apply(table: &mut KeyedTable, rows: &RecordBatch, kinds: u8) -> Result<()> {
+    let Some(rows) = of_kind(rows, kinds)? else { return Ok(()) };
     let spec = table.spec().clone();
     let (keys, values) = rows.columns().split_at(spec.keys().len());
     let mut keys = keys.to_vec();
@@ -242,7 +247,9 @@ pub(crate) fn by_slice(rows: &RecordBatch) -> Result<HashMap<i64, RecordBatch>> 
     for (i, end) in ends.values().iter().enumerate() {
         places.entry(*end).or_default().push(i as u32);
     }
-    let take =
-        |(end, places): (i64, Vec<u32>)| Ok((end, compute::take_record_batch(rows, &UInt32Array::from(places))?));
+    let take = |(end, places): (i64, Vec<u32>)| match places.len() == rows.num_rows() {
+        true => Ok((end, rows.clone())),
+        false => Ok((end, compute::take_record_batch(rows, &UInt32Array::from(places))?)),
+    };
     places.into_iter().map(take).collect()
 }

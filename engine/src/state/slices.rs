@@ -121,7 +121,8 @@ impl Slices {
     }
 
     fn apply(&mut self, rows: &RecordBatch, kinds: u8, alive: impl Fn(i64) -> bool) -> Result<()> {
-        for (end, rows) in by_slice(rows)? {
+        let Some(rows) = frozen::of_kind(rows, kinds)? else { return Ok(()) };
+        for (end, rows) in by_slice(&rows)? {
             if alive(end) {
                 frozen::apply(self.slice(end)?, &rows, kinds)?;
             }
@@ -159,10 +160,9 @@ impl Container for Slices {
                 Ok(())
             })?;
             chain.each(range, |at, snapshot| {
-                let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
                 for kinds in [kind::DELETE, kind::UPSERT] {
-                    for rows in &rows {
-                        self.apply(rows, kinds, |end| last_drop.get(&end).is_none_or(|drop| *drop <= at))?;
+                    for rows in snapshot.read(range) {
+                        self.apply(&rows?, kinds, |end| last_drop.get(&end).is_none_or(|drop| *drop <= at))?;
                     }
                 }
                 Ok(())
@@ -209,9 +209,8 @@ impl Container for KeyedTable {
         chains.iter().try_for_each(|chain| {
             chain.each(range, |_, snapshot| {
                 frozen::check(chain.name, &snapshot.schema, self.spec(), false)?;
-                let rows = snapshot.read(range).collect::<Result<Vec<_>>>()?;
                 for kinds in [kind::DELETE, kind::UPSERT] {
-                    rows.iter().try_for_each(|rows| frozen::apply(self, rows, kinds))?;
+                    snapshot.read(range).try_for_each(|rows| frozen::apply(self, &rows?, kinds))?;
                 }
                 Ok(())
             })

@@ -281,13 +281,14 @@ impl KeyedTable {
         Ok(())
     }
 
-    /// Puts the handles of the next `limit` entries at most into `rows` (cleared first); false at the end. Entries that are
-    /// created during a scan may be met or not; all others are met once. Errors: what is on disk cannot be read.
+    /// Puts the handles of the next `limit` entries at most into `rows` (cleared first), of fewer if entries are large; false at the end.
+    /// Entries that are created during a scan may be met or not; all others are met once. Errors: what is on disk cannot be read.
     pub fn scan(&mut self, cursor: &mut Cursor, limit: usize, rows: &mut Vec<u32>) -> Result<bool> {
         if self.paged.is_some() {
             return self.scan_paged(cursor, limit, rows);
         }
         rows.clear();
+        let limit = limit.min(self.chunk_rows());
         while rows.len() < limit {
             match self.live.next(cursor.row) {
                 Some(row) => {

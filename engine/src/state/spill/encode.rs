@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// Bytes of entries in a part, about.
-pub(crate) const PART_BYTES: usize = 16 << 20;
+pub(crate) const PART_BYTES: usize = 8 << 20;
 /// Rows of a piece.
 const PIECE_ROWS: usize = 8192;
 
@@ -74,10 +74,10 @@ pub(crate) fn parts(
         let to = &mut gathered[usize::from(kind)];
         to.add(entry.key, entry.values);
         if to.bytes.len() >= PART_BYTES {
-            each(pieces(&std::mem::take(to), kind, &codecs, spec, schema, slice)?)?;
+            each(pieces(std::mem::take(to), kind, &codecs, spec, schema, slice)?)?;
         }
     }
-    for (kind, rest) in [kind::UPSERT, kind::DELETE].into_iter().zip(&gathered) {
+    for (kind, rest) in [kind::UPSERT, kind::DELETE].into_iter().zip(gathered) {
         if !rest.ends.is_empty() {
             each(pieces(rest, kind, &codecs, spec, schema, slice)?)?;
         }
@@ -87,7 +87,7 @@ pub(crate) fn parts(
 
 /// The entries in order of their key groups.
 fn pieces(
-    gathered: &Gathered,
+    gathered: Gathered,
     of_kind: u8,
     (keys, values): &(Codec, Codec),
     spec: &TableSpec,
@@ -103,6 +103,7 @@ fn pieces(
         kind::DELETE => columns.extend(spec.values().iter().map(|v| absent(v.data_type(), rows))),
         _ => columns.extend(values.decode(gathered.each().map(|(_, values)| values))?),
     }
+    drop(gathered);
     let mut order: Vec<u32> = (0..rows as u32).collect();
     order.sort_by_key(|i| groups.get(*i as usize));
     let group_at = |i: &u32| groups.get(*i as usize).copied().unwrap_or_default();

@@ -18,12 +18,15 @@ use super::{Cursor, KeyedTable};
 use crate::error::Result;
 use arrow::array::ArrayRef;
 use std::iter::Peekable;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// A table of fewer bytes goes to disk only if it is a large part of the budget.
 const SMALL_BYTES: u64 = 1 << 20;
-/// Rows encoded at a time.
-const CHUNK: usize = 8192;
+/// Rows taken at a time, at most and, of large ones, at least.
+const CHUNK: RangeInclusive<u64> = 64..=8192;
+/// Bytes of them, about.
+const CHUNK_BYTES: u64 = 1 << 20;
 
 /// What a table has on disk.
 #[derive(Debug)]
@@ -61,6 +64,12 @@ impl KeyedTable {
         self.charge.bytes() + self.keys.memory_bytes() + self.values.iter().map(Values::memory_bytes).sum::<u64>()
     }
 
+    /// So many rows are gathered at a time, to keep the copies small.
+    pub(super) fn chunk_rows(&self) -> usize {
+        let row_bytes = self.memory_bytes() / u64::from(self.top).max(1);
+        (CHUNK_BYTES / row_bytes.max(1)).clamp(*CHUNK.start(), *CHUNK.end()) as usize
+    }
+
     /// Writes everything to disk if the memory is needed: handles die by it.
     pub(crate) fn relieve(&mut self) -> Result<()> {
         let over = self.budget.over_bytes();
@@ -76,6 +85,7 @@ impl KeyedTable {
 
     /// Writes everything to disk.
     pub(crate) fn spill(&mut self) -> Result<()> {
+        crate::memory::is_scarce();
         if self.paged.is_none() {
             self.paged = Paged::new(&self.budget, &self.spec)?.map(Box::new);
         }
@@ -127,11 +137,12 @@ impl KeyedTable {
     fn write(&self, rows: &[u64], graves: Graves, writer: &mut RunWriter) -> Result<()> {
         let Some(paged) = &self.paged else { return Ok(()) };
         let mut graves = graves.into_iter().peekable();
+        let most = self.chunk_rows();
         let mut rest = rows;
         while !rest.is_empty() {
             // Rows of one hash stay together, to be ordered by key.
             let hash_at = |i: usize| rest.get(i).map(|r| r >> 32);
-            let mut end = rest.len().min(CHUNK);
+            let mut end = rest.len().min(most);
             while end < rest.len() && hash_at(end) == hash_at(end - 1) {
                 end += 1;
             }
@@ -292,6 +303,7 @@ impl KeyedTable {
         let (mut keys, mut values, mut found) = (Vec::new(), Vec::new(), Vec::new());
         let epoch = paged.disk.epoch();
         while found.len() < limit.max(1)
+            && (keys.len() + values.len()) as u64 <= CHUNK_BYTES
             && let Some((entry, of)) = merge.next()?
         {
             if entry.flags & flag::GONE == 0 {
