@@ -30,7 +30,7 @@ pub(crate) fn released(bytes: u64) {
     }
 }
 
-/// State begins to go to disk because there is too little memory.
+/// State takes much of the memory that it may have, and goes to disk soon.
 pub(crate) fn is_scarce() {
     SCARCE.call_once(|| ALLOCATOR.get().into_iter().for_each(|a| (a.keep_little)()));
 }

@@ -92,8 +92,11 @@ impl Budget {
     fn add(&self, bytes: u64) {
         let now = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(now, Ordering::Relaxed);
-        if let Some(parent) = &self.parent {
-            parent.add(bytes);
+        match &self.parent {
+            Some(parent) => parent.add(bytes),
+            // State is about to go to disk: from now on memory matters more than time.
+            None if self.spill.is_some() && now > self.limit_bytes / 2 => crate::memory::is_scarce(),
+            None => {}
         }
     }
 

@@ -85,7 +85,6 @@ impl KeyedTable {
 
     /// Writes everything to disk.
     pub(crate) fn spill(&mut self) -> Result<()> {
-        crate::memory::is_scarce();
         if self.paged.is_none() {
             self.paged = Paged::new(&self.budget, &self.spec)?.map(Box::new);
         }
