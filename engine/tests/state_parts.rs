@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "tests stop at the first failure")]
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use thalweg_engine::error::Result;
 use thalweg_engine::key::{KeyGroupRange, hash_rows};
 use thalweg_engine::state::{
-    Budget, Chain, Cursor, FrozenState, KeyedTable, OperatorSnapshot, State, StateStore, TableSpec, ValueColumn,
+    Budget, Chain, Cursor, FrozenState, InStorage, KeyedTable, Link, OperatorSnapshot, State, StateStore, TableSpec,
+    ValueColumn,
 };
 
 const ROWS: i64 = 1_000_000;
@@ -85,4 +88,58 @@ fn large_state_is_several_snapshots_that_restore_to_it() {
     }
     assert_eq!(found, (500_000, 1_500_000));
     assert_eq!((sum(&large), sum(&small)), ((500_000, 1_500_000), (10, 70)));
+}
+
+/// Snapshots in storage that know how many of them are in memory at the same time.
+#[derive(Debug, Default)]
+struct Counted {
+    given: Mutex<Vec<Weak<dyn Array>>>,
+    most: Mutex<usize>,
+}
+
+#[derive(Debug)]
+struct CountedPart(Arc<Counted>, OperatorSnapshot);
+
+impl InStorage for CountedPart {
+    fn load(&self, _: KeyGroupRange) -> Result<OperatorSnapshot> {
+        let mut read = self.1.clone();
+        let Some(piece) = read.containers.iter_mut().find_map(|c| c.pieces.first_mut()) else { return Ok(read) };
+        // A column that nobody else holds.
+        let mut columns = piece.rows.columns().to_vec();
+        columns[0] = columns[0].slice(0, columns[0].len());
+        let mut given = self.0.given.lock().unwrap();
+        given.push(Arc::downgrade(&columns[0]));
+        piece.rows = RecordBatch::try_new(piece.rows.schema(), columns)?;
+        let now = given.iter().filter(|column| column.upgrade().is_some()).count();
+        let mut most = self.0.most.lock().unwrap();
+        *most = now.max(*most);
+        Ok(read)
+    }
+}
+
+#[test]
+fn few_of_many_snapshots_are_in_memory_while_many_subtasks_restore() {
+    let budget = Budget::unlimited("t");
+    let mut store = StateStore::new("op", KeyGroupRange::ALL, &budget);
+    let [large, _] = declare(&mut store);
+    set(&large, 0..ROWS, 1);
+    let counted = Arc::new(Counted::default());
+    let link = |part: OperatorSnapshot| {
+        Link::stored(part.full, part.range, Arc::new(CountedPart(counted.clone(), part)) as Arc<dyn InStorage>)
+    };
+    let chains = [parts(&store.freeze(), true).into_iter().map(link).collect::<Chain>()];
+    let restore = |subtask| {
+        let range = KeyGroupRange::of(subtask, 8);
+        let mut store = StateStore::restore("op", range, &budget, &chains).unwrap();
+        let [large, _] = declare(&mut store);
+        store.finish_restore().unwrap();
+        sum(&large).0
+    };
+    let rows: usize = thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|subtask| scope.spawn(move || restore(subtask))).collect();
+        all.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    assert_eq!(rows, ROWS as usize);
+    let most = *counted.most.lock().unwrap();
+    assert!((1..=2).contains(&most), "{most} at a time");
 }

@@ -19,7 +19,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// The version of snapshots written by this build.
 pub const FORMAT: u16 = 1;
@@ -160,6 +160,33 @@ pub(crate) struct Parts<'a> {
     pub(crate) met: &'a RefCell<BTreeSet<String>>,
 }
 
+/// Snapshots of this many subtasks are read from storage at a time: decoded ones are large.
+const READ_AT_A_TIME: usize = 2;
+static READING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to have a snapshot from storage in memory. Nobody holds two.
+struct Turn;
+
+impl Turn {
+    fn wait() -> Turn {
+        let (reading, ended) = &READING;
+        let mut now = reading.lock().unwrap_or_else(PoisonError::into_inner);
+        while *now >= READ_AT_A_TIME {
+            now = ended.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
+        *now += 1;
+        Turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (reading, ended) = &READING;
+        *reading.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ended.notify_one();
+    }
+}
+
 impl Parts<'_> {
     /// Hands the container's snapshots on, oldest first, one in memory at a time; each with its place in the chain. Of those in
     /// storage only the pieces that `range` needs. Errors: as [`Link::load`]; `user` if the container was of another kind.
@@ -169,6 +196,7 @@ impl Parts<'_> {
         mut to: impl FnMut(usize, &ContainerSnapshot) -> Result<()>,
     ) -> Result<()> {
         for (at, link) in self.chain.iter().enumerate() {
+            let _turn = matches!(link.at, Place::Storage(_)).then(Turn::wait);
             let snapshot = link.load(range)?;
             let filled = snapshot.containers.iter().filter(|c| c.num_rows() > 0);
             self.met.borrow_mut().extend(filled.map(|c| c.name.clone()));
