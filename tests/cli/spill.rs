@@ -150,7 +150,7 @@ fn a_crash_or_error_while_state_goes_to_disk_changes_nothing() {
 }
 
 /// State of eight times a budget of 256 MiB, killed when most of it is in a checkpoint and resumed at another parallelism. It takes
-/// some minutes: only with `THALWEG_TEST_LARGE=1`.
+/// some minutes, in a step of its own of `.ci/run`: only with `THALWEG_TEST_LARGE=1`.
 #[test]
 fn memory_stays_near_the_budget_also_in_a_restore() {
     if std::env::var_os("THALWEG_TEST_LARGE").is_none() {
