@@ -173,10 +173,10 @@ fn a_crash_or_error_at_any_durable_step_changes_nothing() {
 
 #[test]
 fn a_crash_or_error_while_a_checkpoint_is_read_changes_nothing() {
-    let expected = undisturbed(30_000);
+    let expected = undisturbed(90_000);
     for step in ["manifest.read", "snapshot.read"] {
         for action in ["abort-before", "abort-after", "error"] {
-            let sql = job(30_000, 60_000);
+            let sql = job(90_000, 60_000);
             let out = command(&sql, 2, &[]).env("THALWEG_TEST_FAIL", "marker.put=abort-after@4").output().unwrap();
             assert_eq!(out.status.code(), None);
             let out = command(&sql, 3, &["--from", "auto"])
