@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thalweg_connectors::options::{OptionError, Options};
 use thalweg_connectors::registry::{Metadata, Registry, TableColumn, TableSpec};
 use thalweg_connectors::terminal::Terminal;
+use thalweg_engine::StreamKind;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 use thalweg_sql::{ColumnDef, ColumnOrigin, Connectors, Outcome, Refusal};
@@ -28,12 +29,17 @@ impl Connectors for Outside {
         self.registry.source(&self.spec(table)?, schema).map_err(refusal)
     }
 
-    fn sink(&self, table: &thalweg_sql::TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
-        self.registry.sink(&self.spec(table)?, schema).map_err(refusal)
+    fn sink(
+        &self,
+        table: &thalweg_sql::TableSpec<'_>,
+        schema: SchemaRef,
+        kind: StreamKind,
+    ) -> Outcome<Arc<dyn SinkFactory>> {
+        self.registry.sink(&self.spec(table)?, schema, kind).map_err(refusal)
     }
 
-    fn terminal(&self, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
-        Ok(self.terminal.sink(schema, None))
+    fn terminal(&self, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
+        Ok(self.terminal.sink(schema, kind, None))
     }
 }
 

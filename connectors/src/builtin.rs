@@ -14,6 +14,7 @@ use crate::registry::{Connector, Description, MetadataSpec, Registry, TableSpec}
 use crate::terminal::Terminal;
 use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 
@@ -151,6 +152,9 @@ impl Connector for Kafka {
                 "Client options, each with `properties.` in front: {}.",
                 CLIENT_OPTIONS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             )],
+            append_only: Some(
+                "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print'",
+            ),
             decodes: true,
             ..Description::new(
                 "kafka",
@@ -182,6 +186,7 @@ impl Connector for Kafka {
         spec: &TableSpec,
         _options: &TypedOptions<'_>,
         _columns: SchemaRef,
+        _kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         let (kafka, formats) = kafka_parts(spec)?;
         let declared = kafka_columns(spec, true)?;
@@ -212,9 +217,10 @@ impl Connector for Print {
         _spec: &TableSpec,
         options: &TypedOptions<'_>,
         columns: SchemaRef,
+        kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         let prefix = options.text("print-identifier").map(str::to_owned);
-        Ok(self.0.sink(columns, prefix))
+        Ok(self.0.sink(columns, kind, prefix))
     }
 }
 
@@ -237,6 +243,7 @@ impl Connector for Blackhole {
         _spec: &TableSpec,
         _options: &TypedOptions<'_>,
         _columns: SchemaRef,
+        _kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         Ok(Arc::new(BlackholeSink))
     }

@@ -12,6 +12,7 @@ use crate::bad_record::{BAD_RECORD_OPTIONS, BadRecords, LATE_OPTIONS};
 use crate::options::{OptionError, OptionResult, OptionSpec, Options, TypedOptions, ValueKind, nearest};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::s3::S3Options;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
@@ -119,6 +120,8 @@ pub struct Description {
     pub no_source: Option<&'static str>,
     /// Why it cannot be written to, and what to do instead; `None` = it can.
     pub no_sink: Option<&'static str>,
+    /// Why its sinks take no changes, and what to do instead; `None` = they do.
+    pub append_only: Option<&'static str>,
     /// Whether it decodes records, so that some may be bad.
     pub decodes: bool,
     /// Whether PARTITIONED BY means something.
@@ -136,6 +139,7 @@ impl Description {
             notes: vec![],
             no_source: None,
             no_sink: None,
+            append_only: None,
             decodes: false,
             partitions: false,
         }
@@ -161,14 +165,16 @@ pub trait Connector: Send + Sync {
         Err(OptionError::new(format!("table `{}` cannot be read from", spec.name)))
     }
 
-    /// A sink of rows with the physical and the writable metadata columns of the table. Not asked if [`Description::no_sink`] is set.
+    /// A sink of rows with the physical and the writable metadata columns of the table. Not asked if [`Description::no_sink`] is set,
+    /// nor for a changelog if [`Description::append_only`] is.
     fn sink(
         &self,
         spec: &TableSpec,
         options: &TypedOptions<'_>,
         columns: SchemaRef,
+        kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
-        let _ = (options, columns);
+        let _ = (options, columns, kind);
         Err(OptionError::new(format!("table `{}` cannot be written to", spec.name)))
     }
 }
@@ -251,15 +257,19 @@ impl Registry {
     }
 
     /// A sink for rows of `columns`: all physical and writable metadata columns of the table, in its order.
-    pub fn sink(&self, spec: &TableSpec, columns: SchemaRef) -> OptionResult<Arc<dyn SinkFactory>> {
+    pub fn sink(&self, spec: &TableSpec, columns: SchemaRef, kind: StreamKind) -> OptionResult<Arc<dyn SinkFactory>> {
         let (entry, options) = self.open(spec)?;
         if let Some(why) = entry.description.no_sink {
             return Err(entry.refuse("written to", why));
         }
+        if let Some(remedy) = entry.description.append_only.filter(|_| kind == StreamKind::Changelog) {
+            let text = "it takes rows that stay, and this query takes rows back when its result changes";
+            return Err(OptionError::at("connector", text).remedy(remedy));
+        }
         entry.check_columns(spec)?;
         entry.check_writable(spec)?;
         spec.indices(&columns)?;
-        entry.connector.sink(spec, &options, columns)
+        entry.connector.sink(spec, &options, columns, kind)
     }
 
     fn open<'a>(&'a self, spec: &'a TableSpec) -> OptionResult<(&'a Entry, TypedOptions<'a>)> {

@@ -87,7 +87,7 @@ fn options_belong_to_what_the_connector_does() {
 #[test]
 fn one_way_connectors_say_what_to_do() {
     let lake = table(&[("connector", "lake"), ("path", "p")]);
-    let refused = registry().sink(&lake, lake.physical()).err().unwrap();
+    let refused = registry().sink(&lake, lake.physical(), StreamKind::Append).err().unwrap();
     assert_eq!(
         refused.to_string(),
         "option `connector`: a table of connector `lake` cannot be written to; write to a river instead"

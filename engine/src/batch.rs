@@ -11,6 +11,26 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef};
 
+/// What a stream carries; known when a job is planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum StreamKind {
+    /// Rows that appear and stay. No batch has weights.
+    #[default]
+    Append,
+    /// Rows that appear and may go again.
+    Changelog,
+}
+
+impl StreamKind {
+    /// What people see.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamKind::Append => "append",
+            StreamKind::Changelog => "changelog",
+        }
+    }
+}
+
 /// Rows on their way, as columns; a Z-set if there are weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {

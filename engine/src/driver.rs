@@ -559,6 +559,7 @@ impl Driver {
             Told::Saved { epoch, result: Ok(saved), long_chains } => {
                 self.count(epoch, &saved);
                 self.durable = Some(saved);
+                self.job.completed(epoch);
                 for uncommitted in self.uncommitted.range_mut(..=epoch).map(|(_, u)| u) {
                     if uncommitted.stage == Stage::Waiting {
                         uncommitted.stage = Stage::Ready;

@@ -44,7 +44,7 @@ pub mod type_name;
 pub mod wire;
 mod wiring;
 
-pub use batch::Batch;
+pub use batch::{Batch, StreamKind};
 pub use checkpoint::Checkpoint;
 pub use error::{Error, ErrorKind, Result};
 pub use graph::{Graph, Input, NodeId, NodeKind, NodeSpec, Partitioning};

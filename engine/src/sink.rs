@@ -22,6 +22,7 @@ use crate::time::EventTime;
 use crossbeam_channel::Sender;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// When written rows become visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +77,8 @@ pub struct JobInfo {
     pub runs: Arc<BTreeMap<u32, String>>,
     /// What a [`Committer`] says while it has to wait for the world outside; `None` again when it has done its work.
     pub trouble: Arc<Note>,
+    /// The newest epoch that is complete, so that its commit may be asked for.
+    complete: Arc<AtomicU64>,
     commands: Option<Sender<DriverEvent>>,
 }
 
@@ -83,13 +86,14 @@ impl JobInfo {
     /// A job that keeps checkpoints under this id.
     pub(crate) fn durable(writer: &Writer, commands: Sender<DriverEvent>) -> JobInfo {
         let (generation, runs) = (writer.generation(), Arc::new(writer.runs().clone()));
-        JobInfo { id: writer.job().into(), generation, runs, trouble: Arc::default(), commands: Some(commands) }
+        let id = writer.job().into();
+        JobInfo { id, generation, runs, commands: Some(commands), ..JobInfo::default() }
     }
 
     /// A job that keeps checkpoints and hears no requests: for tests.
     pub fn detached(id: &str, generation: u32) -> JobInfo {
         let runs = (1..=generation).map(|g| (g, format!("{id}-{g}")));
-        JobInfo { id: id.into(), generation, runs: Arc::new(runs.collect()), trouble: Arc::default(), commands: None }
+        JobInfo { id: id.into(), generation, runs: Arc::new(runs.collect()), ..JobInfo::default() }
     }
 
     /// Who runs it now.
@@ -100,6 +104,16 @@ impl JobInfo {
     /// Whether checkpoints outlive the process, so that what waits for one is never lost.
     pub fn is_durable(&self) -> bool {
         !self.id.is_empty()
+    }
+
+    /// Whether what was prepared at barrier `epoch` waits for its commit only, and for no storage.
+    pub fn is_complete(&self, epoch: u64) -> bool {
+        epoch <= self.complete.load(Ordering::Acquire)
+    }
+
+    /// All epochs up to this one are complete.
+    pub fn completed(&self, epoch: u64) {
+        self.complete.fetch_max(epoch, Ordering::AcqRel);
     }
 
     /// Asks for a checkpoint soon: too much waits for the next.

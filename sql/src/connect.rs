@@ -7,6 +7,7 @@ use crate::catalog::{ColumnDef, Table};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 
@@ -79,11 +80,11 @@ pub trait Connectors {
     /// fields.
     fn source(&self, table: &TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SourceFactory>>;
 
-    /// A sink that takes the written columns, in the table's order.
-    fn sink(&self, table: &TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>>;
+    /// A sink that takes the written columns, in the table's order, of a stream of this kind.
+    fn sink(&self, table: &TableSpec<'_>, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>>;
 
     /// The sink of a bare SELECT.
-    fn terminal(&self, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>>;
+    fn terminal(&self, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>>;
 }
 
 /// What SET may do.

@@ -15,7 +15,7 @@ use thalweg_engine::sink::{Committer, JobInfo, Prepared, Sink, SinkFactory};
 use thalweg_engine::source::{
     Poll, Position, ReaderContext, SourceFactory, SourceReader, Split, SplitEnumerator, SplitId,
 };
-use thalweg_engine::{Batch, Result};
+use thalweg_engine::{Batch, Result, StreamKind};
 use thalweg_sql::{Connectors, Outcome, Refusal, Settings, TableSpec};
 
 /// The rows of each split of a table, as JSON.
@@ -131,11 +131,11 @@ impl Connectors for Tables {
         Ok(Arc::new(GatedSource { sizes, inner, gate: Arc::clone(&self.gate) }))
     }
 
-    fn sink(&self, table: &TableSpec<'_>, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn sink(&self, table: &TableSpec<'_>, _: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(self.slot(Some(table.name.to_owned())))
     }
 
-    fn terminal(&self, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn terminal(&self, _: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(self.slot(None))
     }
 }

@@ -37,6 +37,7 @@ use options::FileOptions;
 use sink::FileSink;
 use source::FileSource;
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
 
@@ -51,12 +52,17 @@ const NOTES: [&str; 3] = [
 /// `connector = 'filesystem'`.
 pub struct FilesystemConnector;
 
+/// What to do with a changelog.
+const CHANGES: &str =
+    "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print'";
+
 impl Connector for FilesystemConnector {
     fn describe(&self) -> Description {
         Description {
             options: options::OPTIONS.to_vec(),
             metadata: layout::metadata(),
             notes: NOTES.map(String::from).to_vec(),
+            append_only: Some(CHANGES),
             decodes: true,
             partitions: true,
             ..Description::new(
@@ -87,6 +93,7 @@ impl Connector for FilesystemConnector {
         spec: &TableSpec,
         options: &TypedOptions<'_>,
         columns: SchemaRef,
+        _kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         let options = FileOptions::parse(spec, options)?;
         options.check()?;

@@ -6,7 +6,10 @@
 //!
 //! Invariants
 //! - O1 chunks of a lane are published in the order of checkpoints, subtasks and chunks.
-//! - O2 rows that wait in a restored checkpoint are published only if the topic of markers is there to ask.
+//! - O2 of complete checkpoints at most [`WAITING_MAX`] with rows wait to be published, and of all [`UNPUBLISHED_MAX`] bytes; beyond either
+//!   the sink takes no rows: neither memory nor what a start has to publish first can grow. Checkpoints that could not be completed do
+//!   not count, for the sink may have to take rows to get to the next barrier.
+//! - O3 rows that wait in a restored checkpoint are published only if the topic of markers is there to ask.
 
 use super::admin;
 use super::chunk::Packer;
@@ -16,8 +19,7 @@ use super::options::KafkaOptions;
 use super::producer::{Extras, Outgoing};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use thalweg_engine::Waker;
 use thalweg_engine::checkpoint::CheckpointId;
 use thalweg_engine::error::{Error, Result};
@@ -32,6 +34,8 @@ const VERSION: u32 = 2;
 const GATHERED_MAX: usize = 64 << 20;
 /// Bytes of complete checkpoints that wait to be published, above which the sink takes no rows.
 const UNPUBLISHED_MAX: u64 = 256 << 20;
+/// Checkpoints with rows that wait to be published, above which the sink takes no rows.
+const WAITING_MAX: usize = 8;
 
 /// What a subtask says about its rows.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,22 +68,33 @@ impl Part {
 /// Rows between a complete barrier and their publication: shared by the subtasks and the committer of a process.
 #[derive(Default)]
 pub(super) struct Unpublished {
-    bytes: AtomicU64,
+    /// By checkpoint: the bytes of all subtasks.
+    waiting: Mutex<BTreeMap<u64, u64>>,
     wakers: Mutex<Vec<Waker>>,
 }
 
 impl Unpublished {
-    fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) > UNPUBLISHED_MAX
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn published(&self, bytes: u64) {
-        let was_full = self.is_full();
-        // Rows of a restored checkpoint were never counted.
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |b| Some(b.saturating_sub(bytes)));
-        if was_full && !self.is_full() {
-            self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Waker::wake);
+    fn is_full(&self, job: &JobInfo) -> bool {
+        let waiting = self.lock();
+        waiting.keys().filter(|id| job.is_complete(**id)).count() >= WAITING_MAX
+            || waiting.values().sum::<u64>() > UNPUBLISHED_MAX
+    }
+
+    /// A subtask has prepared its rows of checkpoint `id`.
+    fn prepared(&self, id: u64, bytes: u64) {
+        if bytes > 0 {
+            *self.lock().entry(id).or_default() += bytes;
         }
+    }
+
+    /// All checkpoints up to `id` are published, or will never be complete.
+    fn published(&self, id: u64) {
+        self.lock().retain(|waiting, _| *waiting > id);
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Waker::wake);
     }
 }
 
@@ -126,15 +141,15 @@ impl Gathered {
             self.asked = true;
             self.job.request_checkpoint();
         }
-        self.unpublished.is_full()
+        self.unpublished.is_full(&self.job)
     }
 
     /// What the checkpoint keeps.
-    pub(super) fn prepare(&mut self) -> Result<Prepared> {
+    pub(super) fn prepare(&mut self, id: u64) -> Result<Prepared> {
         let last = self.packer.finish()?;
         self.keep(last);
         self.asked = false;
-        self.unpublished.bytes.fetch_add(std::mem::take(&mut self.bytes) as u64, Ordering::Relaxed);
+        self.unpublished.prepared(id, std::mem::take(&mut self.bytes) as u64);
         let part = serde_json::to_vec(&Part {
             version: VERSION,
             lane: self.lane,
@@ -247,8 +262,8 @@ impl KafkaCommitter {
                 lane.publish(chunk, &Marker { checkpoint, chunk: *count, run: part.run.clone() })?;
                 *count += 1;
             }
-            self.unpublished.published(prepared.rows.iter().map(|c| c.len() as u64).sum());
         }
+        self.unpublished.published(id);
         Ok(())
     }
 }
@@ -260,6 +275,8 @@ impl Committer for KafkaCommitter {
 
     fn recover(&mut self, id: u64, parts: &[Prepared]) -> Result<()> {
         self.publish(id, parts)?;
+        // What an attempt before this one has prepared since is gone.
+        self.unpublished.published(CheckpointId { generation: self.job.generation, number: 0 }.epoch());
         // Before any checkpoint of this run has rows: without the topic nobody could say later whether they were published.
         let job = self.job.id.to_string();
         if !self.markers.contains_key(&job) {
@@ -284,6 +301,27 @@ fn legal(table: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_complete_checkpoints_wait_to_be_published_and_failed_ones_do_not_count() {
+        let (unpublished, job) = (Unpublished::default(), JobInfo::detached("job", 1));
+        for id in 1..=100 {
+            unpublished.prepared(id, 1);
+            unpublished.prepared(id, 1);
+            assert!(!unpublished.is_full(&job), "none is complete");
+        }
+        job.completed(WAITING_MAX as u64 - 1);
+        assert!(!unpublished.is_full(&job));
+        unpublished.prepared(1000, 0);
+        job.completed(1000);
+        assert!(unpublished.is_full(&job));
+        unpublished.published(101 - WAITING_MAX as u64);
+        assert!(!unpublished.is_full(&job), "and one without rows does not count");
+        unpublished.prepared(1001, UNPUBLISHED_MAX);
+        assert!(unpublished.is_full(&job), "bytes count always");
+        unpublished.published(1001);
+        assert!(!unpublished.is_full(&job) && unpublished.lock().is_empty());
+    }
 
     #[test]
     fn names_of_tables_make_names_of_topics() {

@@ -368,9 +368,9 @@ impl Sink for KafkaSinkTask {
         self.pump(IN_FLIGHT_RESUME)
     }
 
-    fn prepare(&mut self, _: u64, _: bool, _: &mut SinkContext<'_>) -> Result<Prepare> {
+    fn prepare(&mut self, id: u64, _: bool, _: &mut SinkContext<'_>) -> Result<Prepare> {
         let limit = match &mut self.open {
-            Some((Out::Gathered(gathered), _)) => return gathered.prepare().map(Prepare::Done),
+            Some((Out::Gathered(gathered), _)) => return gathered.prepare(id).map(Prepare::Done),
             Some((Out::Sent { acknowledged: false, .. }, _)) => usize::MAX,
             _ => 0,
         };

@@ -17,9 +17,9 @@ use arrow::datatypes::SchemaRef;
 use queue::Queue;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use thalweg_engine::Batch;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::sink::{Prepare, Prepared, Release, Sink, SinkContext, SinkFactory, SinkOpen, Written};
+use thalweg_engine::{Batch, StreamKind};
 
 pub(crate) use text::Table;
 
@@ -59,7 +59,9 @@ impl Terminal {
     }
 
     /// A sink for rows of this schema; `prefix` starts every line of text.
-    pub fn sink(&self, schema: SchemaRef, prefix: Option<String>) -> Arc<dyn SinkFactory> {
+    pub fn sink(&self, schema: SchemaRef, kind: StreamKind, prefix: Option<String>) -> Arc<dyn SinkFactory> {
+        // Rows of a changelog cannot be shown yet.
+        let _ = kind;
         let header = match self.format {
             RowFormat::Text => Some(Table::new(&schema, prefix.clone()).header()),
             RowFormat::Json => None,

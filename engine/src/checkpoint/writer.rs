@@ -9,6 +9,7 @@
 //!   A manifest that cannot be read may name anything as old as itself: that stays, too.
 //! - W5 a job that goes on from a savepoint kept elsewhere is another job: of two that go on from the same one, neither can take
 //!   the other's published rows for its own.
+//! - W6 whoever does not find his own newest entry before the next one has lost his folder: what stands there now is another job's.
 
 use super::Checkpoint;
 use super::archive::{Archive, Complete, Found, complete, runs};
@@ -84,6 +85,8 @@ pub struct Writer {
     /// Who ran each generation, this one included.
     runs: BTreeMap<u32, String>,
     next_sequence: u64,
+    /// The newest entry, as this run made it.
+    newest: Vec<u8>,
     retain: usize,
     chains: BTreeMap<(String, u32), Vec<ChainFile>>,
     /// Frozen, and not yet in storage.
@@ -120,6 +123,7 @@ impl Writer {
             generation,
             runs,
             next_sequence: sequence.last().map_or(1, |f| f.sequence + 1),
+            newest: vec![],
             retain: retain.max(1),
             chains: BTreeMap::new(),
             pending: vec![],
@@ -174,16 +178,19 @@ impl Writer {
                 // Or our own, whose answer was lost.
                 Created::New | Created::Exists(_) => {
                     self.next_sequence += 1;
+                    self.newest = bytes;
                     return Ok(true);
                 }
             };
             // A checkpoint of this run, which failed because nobody heard that its record was made: it is complete.
-            let found = Found { sequence, record: Record::from_bytes(sequence, &found) };
+            let newest = found;
+            let found = Found { sequence, record: Record::from_bytes(sequence, &newest) };
             let is_ours = found.record.as_ref().is_ok_and(|r| r.generation == self.generation);
             match complete(&[found]).pop().filter(|_| is_ours) {
                 Some(unheard) => self.complete.push(unheard),
                 None => return Ok(false),
             }
+            self.newest = newest;
             self.next_sequence += 1;
         }
     }
@@ -195,16 +202,36 @@ impl Writer {
         ))
     }
 
+    /// Looks for this run's newest entry: with the folder of a job its whole sequence may have been removed, and another job may have
+    /// begun one under the same names. Errors: `user` if it is not there.
+    fn check_folder(&self) -> Result<()> {
+        let objects = self.archive.objects();
+        if objects.get(&Record::name(self.next_sequence - 1))?.is_some_and(|found| found == self.newest) {
+            return Ok(());
+        }
+        // Swept by whoever has taken over.
+        if objects.get(&Record::name(self.next_sequence))?.is_some() {
+            return Err(self.fenced());
+        }
+        let (url, generation) = (objects.url(), self.generation);
+        Err(Error::user(format!(
+            "the checkpoints in `{url}` were removed or replaced while generation {generation} of the job was running; this run ends, and \
+             leaves what is there now alone"
+        )))
+    }
+
     /// Makes a checkpoint durable. `checkpoint` has everything but the state. Errors: what the storage says; the checkpoint has then
     /// failed, and the job can go on.
     pub fn save(&mut self, checkpoint: &Checkpoint, snapshots: Vec<Snapshot>, savepoint: bool) -> Result<Saved> {
         let id = CheckpointId::of_epoch(checkpoint.epoch);
+        let folder = self.check_folder();
         for snapshot in snapshots {
             if snapshot.frozen.is_full() {
                 self.pending.retain(|p| (&p.operator, p.subtask) != (&snapshot.operator, snapshot.subtask));
             }
             self.pending.push(snapshot);
         }
+        folder?;
         let mut written_bytes = 0;
         while let Some(next) = self.pending.first() {
             let files = save_parts(&self.archive, id, &mut self.files, &next.frozen)?;
@@ -228,6 +255,7 @@ impl Writer {
         let bytes = manifest.to_bytes()?;
         let file = FileRef::new(format!("manifests/{id}"), &bytes);
         failpoint::step("manifest.put", || self.archive.objects().put(&file.path, &bytes))?;
+        self.check_folder()?;
         let entry = Entry::Checkpoint { id, manifest: file.clone(), savepoint };
         if !failpoint::step("record.create", || self.record(entry))? {
             return Err(self.fenced());
@@ -294,7 +322,7 @@ impl Writer {
 
     fn sweep_now(&mut self, grace_ms: i64) -> Result<()> {
         let objects = self.archive.objects().clone();
-        if objects.get(&Record::name(self.next_sequence))?.is_some() {
+        if self.check_folder().is_err() || objects.get(&Record::name(self.next_sequence))?.is_some() {
             return Ok(());
         }
         let periodic: Vec<usize> = (0..self.complete.len()).filter(|i| !self.complete[*i].savepoint).collect();

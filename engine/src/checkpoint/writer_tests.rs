@@ -171,10 +171,10 @@ fn a_checkpoint_of_whose_record_nobody_heard_is_complete_and_the_next_one_follow
         operator.set(0..10, 1);
         writer.save(&checkpoint(&writer, 1), operator.snapshot(), false).unwrap();
         // As after an error of which nobody knows what was done before it.
-        let before = (writer.next_sequence, writer.complete.clone());
+        let before = (writer.next_sequence, writer.newest.clone(), writer.complete.clone());
         operator.set(0..10, 2);
         writer.save(&checkpoint(&writer, 2), operator.snapshot(), false).unwrap();
-        (writer.next_sequence, writer.complete) = before;
+        (writer.next_sequence, writer.newest, writer.complete) = before;
         operator.set(0..10, 3);
         writer.save(&checkpoint(&writer, 3), operator.snapshot(), false).unwrap();
         let ids = |complete: &[Complete]| complete.iter().map(|c| c.id.number).collect::<Vec<_>>();
@@ -190,6 +190,37 @@ fn a_checkpoint_of_whose_record_nobody_heard_is_complete_and_the_next_one_follow
 #[test]
 fn whoever_slept_through_a_take_over_completes_nothing_even_when_all_else_is_swept() {
     places().iter().for_each(|(_, archive)| sleep_through_a_take_over(archive));
+}
+
+#[test]
+fn who_lost_his_folder_writes_no_entry_into_the_next_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut old = writer(&folder, 1);
+    let mut operator = Operator::new();
+    for number in 1..=3 {
+        operator.set(0..10, 1);
+        old.save(&checkpoint(&old, number), operator.snapshot(), false).unwrap();
+    }
+    let lost = |writer: &mut Writer, number| {
+        let e = writer.save(&checkpoint(writer, number), vec![], false).unwrap_err();
+        assert!(e.message().contains("were removed or replaced while generation 1") && !e.retry(), "{e}");
+    };
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    lost(&mut old, 4);
+    // Another job begins in the same place, and stands just where the next entry of the old one would follow.
+    let mut new = writer(&folder, 9);
+    for number in 1..=3 {
+        new.save(&checkpoint(&new, number), vec![], false).unwrap();
+    }
+    assert_eq!(old.next_sequence, new.next_sequence);
+    lost(&mut old, 5);
+    let ids = new.archive().checkpoints().unwrap();
+    old.sweep_now(-1_000).unwrap();
+    assert_eq!(new.archive().checkpoints().unwrap(), ids);
+    new.save(&checkpoint(&new, 4), vec![], false).unwrap();
+    assert!(old.save(&checkpoint(&old, 6), vec![], false).is_err());
 }
 
 fn sleep_through_a_take_over(archive: &Archive) {

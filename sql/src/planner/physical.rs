@@ -32,7 +32,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thalweg_engine::source::{WatermarkFactory, WatermarkStrategy};
-use thalweg_engine::{Graph, Input, NodeId, NodeKind, NodeSpec, Partitioning};
+use thalweg_engine::{Graph, Input, NodeId, NodeKind, NodeSpec, Partitioning, StreamKind};
 use thalweg_operators::calc::Calc;
 
 /// What a node became.
@@ -214,7 +214,7 @@ impl Emit<'_> {
                     self.sink(table, inputs)?;
                 }
                 Target::Terminal => {
-                    let factory = self.connectors.terminal(Arc::clone(&sink.schema));
+                    let factory = self.connectors.terminal(Arc::clone(&sink.schema), StreamKind::Append);
                     let factory = factory.map_err(|r| Fault::invalid(self.span, r.reason))?;
                     let id = self.id(format!("terminal-{:08x}", short(super::stream::mix(rows))));
                     let kind = NodeKind::Sink { factory, name: "terminal".into() };
@@ -234,7 +234,11 @@ impl Emit<'_> {
     }
 
     fn sink(&mut self, table: &Arc<Table>, inputs: Vec<Input>) -> Result<()> {
-        let factory = self.connectors.sink(&TableSpec::of(table, self.settings), super::written_schema(table));
+        let factory = self.connectors.sink(
+            &TableSpec::of(table, self.settings),
+            super::written_schema(table),
+            StreamKind::Append,
+        );
         let kind = NodeKind::Sink { factory: self.connected(factory, table)?, name: table.name.clone() };
         let id = self.id(format!("sink-{}", table.name));
         let spec = NodeSpec::new(id, format!("write {}", table.name), kind, inputs);

@@ -13,9 +13,9 @@ use crate::program::{Program, compile};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thalweg_engine::Result;
 use thalweg_engine::sink::{Sink, SinkFactory};
 use thalweg_engine::source::{SourceFactory, SourceReader, SplitEnumerator};
+use thalweg_engine::{Result, StreamKind};
 
 /// Takes the options `connector` and `late.table`-like ones of any value; the connector `none` is refused.
 pub(super) struct AnyConnector;
@@ -61,10 +61,10 @@ impl Connectors for AnyConnector {
     fn source(&self, _: &TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SourceFactory>> {
         Ok(Arc::new(Nothing(schema)))
     }
-    fn sink(&self, _: &TableSpec<'_>, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn sink(&self, _: &TableSpec<'_>, schema: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(Arc::new(Nothing(schema)))
     }
-    fn terminal(&self, schema: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn terminal(&self, schema: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(Arc::new(Nothing(schema)))
     }
 }

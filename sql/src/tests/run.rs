@@ -9,10 +9,10 @@ use arrow::util::display::array_value_to_string;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thalweg_connectors::memory::{MemorySource, MemoryTable};
-use thalweg_engine::Batch;
 use thalweg_engine::job::{Job, JobOptions};
 use thalweg_engine::sink::SinkFactory;
 use thalweg_engine::source::SourceFactory;
+use thalweg_engine::{Batch, StreamKind};
 
 /// The table `t` holds `a, ts`; what is inserted and what is printed lands in a table each.
 struct Memory {
@@ -37,10 +37,10 @@ impl Connectors for Memory {
         let rows = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(|e| Refusal::new(e.to_string()))?;
         Ok(Arc::new(MemorySource::new(schema, vec![vec![Batch::new(rows)]])))
     }
-    fn sink(&self, _: &TableSpec<'_>, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn sink(&self, _: &TableSpec<'_>, _: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(Arc::new(self.inserted.clone()))
     }
-    fn terminal(&self, _: SchemaRef) -> Outcome<Arc<dyn SinkFactory>> {
+    fn terminal(&self, _: SchemaRef, _: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(Arc::new(self.printed.clone()))
     }
 }

@@ -28,6 +28,7 @@ use thalweg::connectors::nexmark::NexmarkConfig;
 use thalweg::connectors::options::{OptionResult, TypedOptions};
 use thalweg::connectors::registry::{Connector, Description, TableSpec};
 use thalweg::connectors::terminal::{RowFormat, Terminal};
+use thalweg::engine::StreamKind;
 use thalweg::engine::clock::Clock;
 use thalweg::engine::job::Ending;
 use thalweg::engine::sink::SinkFactory;
@@ -234,6 +235,7 @@ impl Connector for ChecksumConnector {
         _spec: &TableSpec,
         _options: &TypedOptions<'_>,
         _columns: SchemaRef,
+        _kind: StreamKind,
     ) -> OptionResult<Arc<dyn SinkFactory>> {
         Ok(Arc::new(self.0.clone()))
     }
