@@ -6,6 +6,7 @@ pub mod aggregate;
 pub mod calc;
 pub mod choose;
 pub mod expr;
+pub mod group;
 mod share;
 pub mod text;
 pub mod window;

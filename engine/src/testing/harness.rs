@@ -175,6 +175,16 @@ pub fn run(
     Answer { main: zset(&main), late: zset(&late), late_rows }
 }
 
+/// Runs a script whole, in one subtask: the batches of the main output as they came.
+pub fn emitted(factory: &Arc<dyn OperatorFactory>, script: &Script, ports: usize) -> Result<Vec<Batch>> {
+    let clock = Clock::fake(0);
+    let mut fleet = Fleet::new(factory, ports, 1, &clock, &[], EventTime::MIN);
+    script.steps.iter().try_for_each(|step| fleet.step(script, step))?;
+    let (mut main, mut late, mut late_rows) = (vec![], vec![], 0);
+    fleet.collect(&mut main, &mut late, &mut late_rows);
+    Ok(main)
+}
+
 /// All subtasks of one operator, each a chain of one node.
 struct Fleet {
     nodes: Vec<Vec<Node>>,

@@ -160,6 +160,12 @@ impl Program {
         Ok(Output { mask, fold: Some(fold) })
     }
 
+    /// An aggregate that cannot take a row back, if there is one.
+    pub fn irrevocable(&self) -> Option<Function> {
+        let linear = |o: &Output| o.fold.and_then(|f| self.folds.get(f)).is_none_or(|f| f.fold.is_linear());
+        self.aggregates.iter().zip(&self.outputs).find(|(_, o)| !linear(o)).map(|(a, _)| a.function)
+    }
+
     /// The state columns of a group.
     pub fn columns(&self) -> &[ValueColumn] {
         &self.columns
@@ -239,19 +245,20 @@ impl Program {
         Ok(())
     }
 
-    /// Folds values, each of which is new in its group, into what is DISTINCT under this mask.
+    /// Folds values, each of which is new in its group (weight -1: has gone from it), into what is DISTINCT under this mask.
     pub fn update_distinct(
         &self,
         table: &mut KeyedTable,
         handles: &[u32],
         mask: usize,
         values: &ArrayRef,
+        weights: Option<&[i64]>,
     ) -> Result<()> {
         let columns = table.columns_mut();
-        fold::count(columns.get_mut(mask).ok_or_else(wrong)?, handles, None, None)?;
+        fold::count(columns.get_mut(mask).ok_or_else(wrong)?, handles, None, weights)?;
         let values = value::load(values)?;
         for at in self.folds.iter().filter(|at| at.mask == mask) {
-            let rows = Rows { handles, values: &values, times: &[], mask: None, weights: None };
+            let rows = Rows { handles, values: &values, times: &[], mask: None, weights };
             at.fold.update(columns.get_mut(at.columns.clone()).ok_or_else(wrong)?, &rows)?;
         }
         Ok(())

@@ -24,6 +24,7 @@ pub mod spec;
 mod store;
 
 pub use assign::AssignWindows;
+pub(crate) use rows::millis;
 pub use spec::Windows;
 
 use crate::aggregate::{Aggregate, Program};

@@ -83,7 +83,7 @@ fn read_times(plan: &Plan, batch: &Batch, wall_ms: i64) -> Result<(ScalarBuffer<
 }
 
 /// The values of a timestamp in ms, floored. Errors: `user` for NULL.
-pub(super) fn millis(time: &Expr, batch: &Batch) -> Result<ScalarBuffer<i64>> {
+pub(crate) fn millis(time: &Expr, batch: &Batch) -> Result<ScalarBuffer<i64>> {
     let array = evaluate(time, batch.columns())?;
     if array.null_count() > 0 {
         let text = format!("event time `{}` is NULL in {} rows", Text(time), array.null_count());

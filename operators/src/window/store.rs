@@ -245,7 +245,7 @@ impl Store {
                 let Some((values, keys)) = columns.split_last() else { continue };
                 hash_rows(keys, new.len(), &mut hashes)?;
                 merged.intern(keys, &hashes, &mut handles)?;
-                self.plan.program.update_distinct(merged, &handles, distinct.mask, values)?;
+                self.plan.program.update_distinct(merged, &handles, distinct.mask, values, None)?;
             }
         }
         Ok(())
