@@ -77,13 +77,9 @@ impl Visitor for Check {
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
         let at = select.select_token.0.span;
         if let Some(distinct) = &select.distinct
-            && !matches!(distinct, Distinct::All)
+            && !matches!(distinct, Distinct::All | Distinct::Distinct)
         {
-            return refuse(
-                at,
-                "SELECT DISTINCT",
-                "group by the columns and a window: GROUP BY a, b, window_start, window_end",
-            );
+            return refuse(at, "DISTINCT ON", "write SELECT a, MAX(b) .. GROUP BY a");
         }
         if select.from.len() > 1 {
             let second = select.from.get(1).map_or(at, Spanned::span);
@@ -185,14 +181,14 @@ fn check_body(body: &SetExpr) -> Flow {
         SetExpr::Query(_) => ControlFlow::Continue(()),
         SetExpr::SetOperation { op, set_quantifier, left, right } => {
             match (op, set_quantifier) {
-                (SetOperator::Union, SetQuantifier::All) => {}
-                (SetOperator::Union, _) => return refuse(right.span(), "UNION without ALL", "write UNION ALL"),
+                (SetOperator::Union, SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None) => {}
+                (SetOperator::Union, _) => return refuse(right.span(), "UNION BY NAME", "write UNION ALL"),
                 _ => return refuse(right.span(), "INTERSECT or EXCEPT", "write UNION ALL, or filter with WHERE"),
             }
             if let (Some(first), Some(second)) = (body_width(left), body_width(right))
                 && first != second
             {
-                let reason = format!("UNION ALL of queries with {first} and {second} columns");
+                let reason = format!("UNION of queries with {first} and {second} columns");
                 return ControlFlow::Break(
                     Fault::invalid(right.span(), reason).remedy("select the same columns in each"),
                 );

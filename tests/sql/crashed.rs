@@ -4,7 +4,7 @@
 //! The first process begins all jobs of the file, lets each read half of its rows and make a checkpoint, and aborts with all of them at
 //! work. The second one goes on from what the first has left. What both have shown is in files, one per commit.
 
-use crate::run::rows;
+use crate::run::{added_up, changes};
 use crate::tables::Tables;
 use crate::{Context, items};
 use std::collections::BTreeMap;
@@ -67,10 +67,9 @@ fn shown(job: &Path) -> Result<Vec<String>> {
     let mut lines = vec![];
     for commit in std::fs::read_dir(job.join("shown")).into_iter().flatten() {
         let bytes = std::fs::read(commit.unwrap().path()).map_err(|e| e.to_string())?;
-        lines.extend(serde_json::from_slice::<Vec<String>>(&bytes).map_err(|e| e.to_string())?);
+        lines.extend(serde_json::from_slice::<Vec<(String, i64)>>(&bytes).map_err(|e| e.to_string())?);
     }
-    lines.sort();
-    Ok(lines)
+    Ok(added_up(lines))
 }
 
 /// One of the two processes; nothing in any other.
@@ -175,8 +174,8 @@ impl SinkFactory for Shown {
 
 impl Committer for Shown {
     fn commit(&mut self, id: u64, parts: &[Prepared]) -> thalweg_engine::Result<()> {
-        let lines = parts.iter().flat_map(|p| serde_json::from_slice::<Vec<String>>(&p.bytes).unwrap());
-        let lines: Vec<String> = lines.collect();
+        let lines = parts.iter().flat_map(|p| serde_json::from_slice::<Vec<(String, i64)>>(&p.bytes).unwrap());
+        let lines: Vec<(String, i64)> = lines.collect();
         std::fs::create_dir_all(&self.folder).unwrap();
         let file = format!("{id}-{}", self.name.as_deref().unwrap_or_default());
         std::fs::write(self.folder.join(file), serde_json::to_vec(&lines).unwrap()).unwrap();
@@ -190,7 +189,7 @@ impl Committer for Shown {
 
 struct Waiting {
     name: Option<String>,
-    lines: Vec<String>,
+    lines: Vec<(String, i64)>,
 }
 
 impl Sink for Waiting {
@@ -200,7 +199,7 @@ impl Sink for Waiting {
 
     fn write(&mut self, batch: Batch, _: &mut SinkContext<'_>) -> thalweg_engine::Result<Written> {
         let head = self.name.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
-        self.lines.extend(rows(batch.columns()).into_iter().map(|row| format!("{head}{row}")));
+        self.lines.extend(changes(&batch).into_iter().map(|(row, n)| (format!("{head}{row}"), n)));
         Ok(Written::Done)
     }
 

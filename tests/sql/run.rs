@@ -3,8 +3,9 @@
 use crate::tables::Tables;
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use std::collections::BTreeMap;
 use std::time::Duration;
-use thalweg_engine::{Ending, Graph, Job, JobHandle, JobOptions, Outcome};
+use thalweg_engine::{Batch, Ending, Graph, Job, JobHandle, JobOptions, Outcome};
 
 /// Parallelism and rows per batch of the runs without a restart.
 const RUNS: [(u32, usize); 9] = [(1, 8192), (1, 7), (1, 1), (2, 8192), (2, 7), (2, 1), (5, 8192), (5, 7), (5, 1)];
@@ -94,13 +95,30 @@ fn written(tables: &Tables) -> Vec<String> {
     let mut lines = vec![];
     for (name, batches) in tables.written() {
         let head = name.map(|n| format!("{n}: ")).unwrap_or_default();
-        for batch in batches {
-            assert!(batch.weights().is_none(), "no query here retracts rows");
-            lines.extend(rows(batch.columns()).into_iter().map(|row| format!("{head}{row}")));
-        }
+        let changes = batches.iter().flat_map(changes).map(|(row, n)| (format!("{head}{row}"), n));
+        lines.extend(added_up(changes));
     }
     lines.sort();
     lines
+}
+
+/// Every row of a batch with its weight.
+pub fn changes(batch: &Batch) -> Vec<(String, i64)> {
+    let weight = |i| batch.weights().map_or(1, |w| w[i]);
+    rows(batch.columns()).into_iter().enumerate().map(|(i, row)| (row, weight(i))).collect()
+}
+
+/// The rows that are left when every row that goes has taken one that came with it.
+pub fn added_up(changes: impl IntoIterator<Item = (String, i64)>) -> Vec<String> {
+    let mut all: BTreeMap<String, i64> = BTreeMap::new();
+    for (row, weight) in changes {
+        *all.entry(row).or_default() += weight;
+    }
+    let repeated = |(row, n): (String, i64)| {
+        let n = usize::try_from(n).unwrap_or_else(|_| panic!("`{row}` came {n} times"));
+        std::iter::repeat_n(row, n)
+    };
+    all.into_iter().flat_map(repeated).collect()
 }
 
 /// Rows as `.slt` files write them.

@@ -105,7 +105,8 @@ fn naive(rows: &Rows, kind: StreamKind) -> ZSet {
 fn partials(plan: &Arc<Plan>, batches: &[Batch]) -> Vec<Batch> {
     let (mut delta, mut out) = (Delta::new(plan, &Budget::unlimited("test")).unwrap(), vec![]);
     for batch in batches {
-        let keys: Vec<ArrayRef> = plan.keys.iter().map(|k| crate::expr::evaluate(k, batch.columns()).unwrap()).collect();
+        let keys: Vec<ArrayRef> =
+            plan.keys.iter().map(|k| crate::expr::evaluate(k, batch.columns()).unwrap()).collect();
         let mut hashes = vec![];
         thalweg_engine::key::hash_rows(&keys, batch.num_rows(), &mut hashes).unwrap();
         let times = vec![0; batch.num_rows()].into();

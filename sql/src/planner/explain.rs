@@ -103,6 +103,15 @@ impl Tree<'_> {
                 let keys: Vec<String> = spec.keys.iter().map(|k| column(*k)).collect();
                 format!("window aggregate {windows} keys ({}) compute {}", keys.join(", "), calls.join(", "))
             }
+            StreamOp::Group(spec) => {
+                let column = |i: usize| below.map_or_else(String::new, |b| b.schema.field(i).name().clone());
+                let calls: Vec<String> = spec.aggregates.iter().map(|a| call(a, &column)).collect();
+                let keys: Vec<String> = spec.keys.iter().map(|k| column(*k)).collect();
+                match calls.is_empty() {
+                    true => format!("distinct ({})", keys.join(", ")),
+                    false => format!("aggregate keys ({}) compute {}", keys.join(", "), calls.join(", ")),
+                }
+            }
         }
     }
 
@@ -113,11 +122,16 @@ impl Tree<'_> {
         let key = if key.is_empty() { "none".to_owned() } else { key.join(", ") };
         let state = match node.op {
             StreamOp::Window(_) => "bounded by open windows",
+            StreamOp::Group(ref spec) if spec.keys.is_empty() && spec.aggregates.iter().all(|a| !a.distinct) => {
+                "one row"
+            }
+            StreamOp::Group(_) => "unbounded, one entry per key",
             _ => "none",
         };
         let parallelism = self.made_parallelism(ids);
         format!(
-            "append; event time: {time}; key: {key}; state: {state}; parallelism: {parallelism}; id: {}",
+            "{}; event time: {time}; key: {key}; state: {state}; parallelism: {parallelism}; id: {}",
+            node.kind.name(),
             ids.join(", ")
         )
     }

@@ -7,8 +7,8 @@
 //! - LO1 an expression that costs anything is computed once per row: before it would be written out twice, it becomes a column.
 //! - LO2 a volatile expression is never written out twice.
 
+use super::calls::name_of;
 use super::stream::{StreamId, StreamNode, StreamOp, Streams, TableRef, column, lineage_of, mix, place, places};
-use super::window::name_of;
 use super::{refuse, side};
 use crate::attribute::{Attribute, PROCTIME};
 use crate::catalog::{Relation, Table};
@@ -25,6 +25,7 @@ use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::key::hash_text;
 use thalweg_operators::text::literal;
 
@@ -132,6 +133,7 @@ impl Lower<'_> {
             lineage,
             rowtime,
             unique: vec![],
+            kind: StreamKind::Append,
             schema: Arc::clone(&schema),
         };
         let base = self.streams.add(node, vec![]);
@@ -170,6 +172,7 @@ impl Lower<'_> {
             op: StreamOp::Values { rows },
             inputs: vec![],
             rows: all,
+            kind: StreamKind::Append,
             rowtime: None,
             unique: vec![],
         };
@@ -187,6 +190,7 @@ impl Lower<'_> {
             schema: Arc::new(Schema::new(vec![Field::new("nothing", DataType::Boolean, true)])),
             lineage: vec![hash_text("nothing")],
             rows: hash_text(if one { "one row" } else { "no row" }),
+            kind: StreamKind::Append,
             rowtime: None,
             unique: vec![],
         };
@@ -267,6 +271,11 @@ impl Lower<'_> {
         if identity && input.predicates.is_empty() && exact.is_none_or(|s| **s == *base.schema) {
             return Ok(input.base);
         }
+        if base.kind == StreamKind::Changelog
+            && let Some(volatile) = input.predicates.iter().chain(&input.outputs).find(|e| e.is_volatile())
+        {
+            return Err(refuse::volatile(volatile, self.span));
+        }
         let by_place = place_schema(&base.schema)?;
         specialise(&mut input, &by_place)?;
         let schema = match exact {
@@ -290,6 +299,7 @@ impl Lower<'_> {
         let node = StreamNode {
             lineage: input.outputs.iter().map(|e| lineage_of(e, &base.lineage)).collect(),
             rows,
+            kind: base.kind,
             rowtime,
             unique: kept_key(&base.unique, &input.outputs),
             schema: Arc::clone(&schema),
@@ -323,6 +333,7 @@ impl Lower<'_> {
         let lineage = (0..names.len()).map(|i| mix(ids.iter().map(|id| self.streams.node(*id).lineage[i]))).collect();
         let node = StreamNode {
             rows: of(|n| n.rows),
+            kind: ids.iter().map(|id| self.streams.node(*id).kind).max().unwrap_or_default(),
             lineage,
             rowtime: attributes.iter().position(|a| *a == Some(Attribute::Rowtime)),
             unique: vec![],

@@ -2,8 +2,10 @@
 //!
 //! Called by [`compile`](crate::compile) once per job, a job being one statement set, one INSERT or one SELECT.
 
+mod calls;
 pub(crate) mod constant;
 pub(crate) mod explain;
+mod group;
 mod guard;
 pub(crate) mod lower;
 pub(crate) mod physical;

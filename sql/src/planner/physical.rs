@@ -106,6 +106,7 @@ impl Emit<'_> {
             StreamOp::Calc { predicate, outputs } => self.calc(node, predicate.as_ref(), outputs),
             StreamOp::Assign(windows) => window_op::assign(self, node, windows),
             StreamOp::Window(spec) => window_op::emit(self, node, spec),
+            StreamOp::Group(spec) => super::group::emit(self, node, spec),
             StreamOp::Union => {
                 let inputs: Vec<&Made> = node.inputs.iter().filter_map(|i| self.made.get(i)).collect();
                 let nodes = inputs.iter().flat_map(|m| m.nodes.iter().copied()).collect();
@@ -197,13 +198,14 @@ impl Emit<'_> {
         let mut sides = self.sides(plan)?;
         for sink in &plan.sinks {
             let mut inputs = vec![];
-            let mut rows = vec![];
+            let (mut rows, mut kind) = (vec![], StreamKind::Append);
             for id in &sink.inputs {
                 let Some(made) = self.made.get(id) else {
                     return Err(Fault::internal("a sink comes before its input"));
                 };
                 inputs.extend(made.edges(&Partitioning::Forward));
                 rows.push(self.streams.node(*id).rows);
+                kind = kind.max(self.streams.node(*id).kind);
             }
             match &sink.target {
                 Target::Table(table) => {
@@ -211,10 +213,10 @@ impl Emit<'_> {
                     sides = rest;
                     let own: Vec<(Arc<Table>, Vec<Input>)> = own;
                     inputs.extend(own.into_iter().flat_map(|(_, edges)| edges));
-                    self.sink(table, inputs)?;
+                    self.sink(table, inputs, kind)?;
                 }
                 Target::Terminal => {
-                    let factory = self.connectors.terminal(Arc::clone(&sink.schema), StreamKind::Append);
+                    let factory = self.connectors.terminal(Arc::clone(&sink.schema), kind);
                     let factory = factory.map_err(|r| Fault::invalid(self.span, r.reason))?;
                     let id = self.id(format!("terminal-{:08x}", short(super::stream::mix(rows))));
                     let kind = NodeKind::Sink { factory, name: "terminal".into() };
@@ -228,17 +230,13 @@ impl Emit<'_> {
             let (own, rest): (Vec<_>, Vec<_>) = sides.into_iter().partition(|(t, _)| Arc::ptr_eq(t, &table));
             sides = rest;
             inputs.extend(own.into_iter().flat_map(|(_, edges)| edges));
-            self.sink(&table, inputs)?;
+            self.sink(&table, inputs, StreamKind::Append)?;
         }
         Ok(())
     }
 
-    fn sink(&mut self, table: &Arc<Table>, inputs: Vec<Input>) -> Result<()> {
-        let factory = self.connectors.sink(
-            &TableSpec::of(table, self.settings),
-            super::written_schema(table),
-            StreamKind::Append,
-        );
+    fn sink(&mut self, table: &Arc<Table>, inputs: Vec<Input>, kind: StreamKind) -> Result<()> {
+        let factory = self.connectors.sink(&TableSpec::of(table, self.settings), super::written_schema(table), kind);
         let kind = NodeKind::Sink { factory: self.connected(factory, table)?, name: table.name.clone() };
         let id = self.id(format!("sink-{}", table.name));
         let spec = NodeSpec::new(id, format!("write {}", table.name), kind, inputs);

@@ -3,6 +3,7 @@
 //! Called while lowering. The place is that of the first column involved that knows its own, else the statement's.
 
 use crate::error::Fault;
+use crate::shown::written;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::logical_plan::Aggregate;
 use datafusion_expr::{Expr, LogicalPlan};
@@ -30,7 +31,7 @@ pub(crate) fn plan(plan: &LogicalPlan, statement: Span) -> Fault {
         LogicalPlan::Join(_) => ("a join", "read one table per query"),
         LogicalPlan::Sort(_) => ("ORDER BY", "leave it out: a stream has no end to sort to"),
         LogicalPlan::Limit(_) => ("LIMIT", "leave it out"),
-        LogicalPlan::Distinct(_) => ("DISTINCT", "group by the columns and a window"),
+        LogicalPlan::Distinct(_) => ("DISTINCT", "write GROUP BY with the same columns"),
         LogicalPlan::Window(_) => ("OVER", "aggregate in windows: FROM TABLE(TUMBLE(..))"),
         LogicalPlan::Unnest(_) => ("UNNEST", "pick elements of the array with array[1]"),
         LogicalPlan::Subquery(_) | LogicalPlan::RecursiveQuery(_) => {
@@ -42,24 +43,43 @@ pub(crate) fn plan(plan: &LogicalPlan, statement: Span) -> Fault {
     Fault::unsupported(span, what).remedy(remedy)
 }
 
-/// Example of what to write for an aggregate.
-const WINDOWED: &str =
-    "write FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY .., window_start, window_end";
-
-/// An aggregate that no window bounds.
-pub(crate) fn unbounded(aggregate: &Aggregate, statement: Span) -> Fault {
+/// Where an aggregate was written.
+fn place_of(aggregate: &Aggregate, statement: Span) -> Span {
     let exprs = aggregate.group_expr.iter().chain(&aggregate.aggr_expr);
-    let span = exprs.filter_map(span_of).next().unwrap_or(statement);
-    let what = match aggregate.aggr_expr.is_empty() {
-        true => "removing duplicates without a window",
-        false => "an aggregate without a window",
-    };
-    Fault::unsupported(span, what).remedy(WINDOWED)
+    exprs.filter_map(span_of).next().unwrap_or(statement)
 }
 
-/// One bound of a window among the groups, but not the other.
-pub(crate) fn half_window(aggregate: &Aggregate, statement: Span) -> Fault {
-    let span = aggregate.group_expr.iter().find_map(span_of).unwrap_or(statement);
-    Fault::unsupported(span, "grouping by one bound of a window only")
-        .remedy("write GROUP BY .., window_start, window_end")
+/// Several groupings at once.
+pub(crate) fn grouping_sets(aggregate: &Aggregate, statement: Span) -> Fault {
+    let fault = Fault::unsupported(place_of(aggregate, statement), "GROUPING SETS, CUBE and ROLLUP");
+    fault.remedy("write one GROUP BY per set, and UNION ALL between them")
+}
+
+/// A window over rows that may go again.
+pub(crate) fn window_of_changes(aggregate: &Aggregate, statement: Span) -> Fault {
+    let fault = Fault::unsupported(place_of(aggregate, statement), "a window over rows that may go again");
+    fault.remedy("put the window below: aggregate in windows first, and group what comes out of them")
+}
+
+/// An aggregate that cannot take rows back, over a stream that does.
+pub(crate) fn irrevocable(aggregate: &Aggregate, name: &str, statement: Span) -> Fault {
+    let text = format!("{} over rows that may go again", name.to_uppercase());
+    let fault = Fault::unsupported(place_of(aggregate, statement), text);
+    fault.remedy(
+        "over changing rows write COUNT, SUM, AVG, STDDEV or VAR, or aggregate the rows that they are made from",
+    )
+}
+
+/// First and last without an order.
+pub(crate) fn without_time(aggregate: &Aggregate, name: &str, statement: Span) -> Fault {
+    let text = format!("{} of rows without event time", name.to_uppercase());
+    let fault = Fault::invalid(place_of(aggregate, statement), text);
+    fault.remedy("declare a WATERMARK on the table, or write MIN or MAX")
+}
+
+/// An expression that has another value every time, over rows that may go again: what goes would not be what came.
+pub(crate) fn volatile(expr: &Expr, statement: Span) -> Fault {
+    let span = span_of(expr).unwrap_or(statement);
+    let fault = Fault::unsupported(span, format!("`{}` over rows that may go again", written(expr)));
+    fault.remedy("compute it from the rows before they are aggregated, or leave it out")
 }

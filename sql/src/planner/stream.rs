@@ -18,6 +18,7 @@ use datafusion_expr::Expr;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::key::hash_text;
 
 /// A node's place.
@@ -57,6 +58,8 @@ pub(crate) enum StreamOp {
     Assign(Windows),
     /// Aggregates per key and window.
     Window(WindowSpec),
+    /// Aggregates per key over all rows there are.
+    Group(GroupSpec),
     /// The rows of all inputs; they have equal columns.
     Union,
 }
@@ -69,6 +72,16 @@ pub(crate) struct WindowSpec {
     pub(crate) keys: Vec<usize>,
     pub(crate) aggregates: Vec<AggregateSpec>,
     pub(crate) late: Option<Late>,
+}
+
+/// Aggregates per key. Output: keys, aggregates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct GroupSpec {
+    /// Input columns.
+    pub(crate) keys: Vec<usize>,
+    pub(crate) aggregates: Vec<AggregateSpec>,
+    /// The event time among the input columns, if an aggregate goes by it.
+    pub(crate) time: Option<usize>,
 }
 
 /// The table that takes the late rows, and for each of its written columns the input column.
@@ -110,6 +123,8 @@ pub(crate) struct StreamNode {
     pub(crate) lineage: Vec<u64>,
     /// Which rows these are.
     pub(crate) rows: u64,
+    /// Whether rows may go again.
+    pub(crate) kind: StreamKind,
     /// The event-time column, if it is among the columns.
     pub(crate) rowtime: Option<usize>,
     /// Columns that no two rows share, if known; empty = not known.

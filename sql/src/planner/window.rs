@@ -3,26 +3,21 @@
 //! Either the rows below were put into windows by a window function, which then needs no operator of its own, or they are results
 //! of another window aggregate and carry its bounds (*attached*).
 
+use super::calls::Inputs;
 use super::lower::{Lower, Pending, bare, over_base, window_place};
-use super::stream::{
-    AggregateSpec, Late, StreamId, StreamNode, StreamOp, WindowSpec, Windows, column, mix, place, places,
-};
+use super::stream::{Late, StreamId, StreamNode, StreamOp, WindowSpec, Windows, column, mix, place, places};
 use super::{refuse, written_schema};
-use crate::aggregate::{self, Function};
 use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
-use crate::nodes::{WINDOW_COLUMNS, as_aggregate};
-use crate::shown::written;
+use crate::nodes::WINDOW_COLUMNS;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_expr::expr::{AggregateFunction, NullTreatment};
 use datafusion_expr::logical_plan::Aggregate;
-use datafusion_expr::{Expr, ExprSchemable, lit, when};
+use datafusion_expr::{Expr, lit};
 use std::sync::Arc;
+use thalweg_engine::StreamKind;
 use thalweg_engine::key::hash_text;
-use thalweg_engine::type_name;
-use thalweg_operators::aggregate::value::class_of;
 
 /// The type of window_start and window_end.
 pub(crate) const BOUND: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
@@ -35,37 +30,14 @@ enum Group {
     Key(usize),
 }
 
-/// The columns that the operator reads, each once.
-#[derive(Default)]
-struct Inputs {
-    exprs: Vec<Expr>,
-    names: Vec<String>,
-}
-
-impl Inputs {
-    fn place(&mut self, expr: Expr, name: &str) -> usize {
-        match self.exprs.iter().position(|e| *e == expr) {
-            Some(at) => at,
-            None => {
-                self.exprs.push(expr);
-                self.names.push(name.to_owned());
-                self.exprs.len() - 1
-            }
-        }
-    }
-}
-
 impl Lower<'_> {
     pub(super) fn aggregate(&mut self, input: Pending, aggregate: &Aggregate) -> Result<Pending> {
         let schema = Arc::clone(aggregate.input.schema());
         let input = self.assign_if_computed(input, &schema, aggregate)?;
         let attribute = |e: &Expr| bound_of(e, &schema, &input.attributes);
         let bounds: Vec<usize> = aggregate.group_expr.iter().filter_map(attribute).map(|(place, _)| place).collect();
-        if bounds.is_empty() {
-            return Err(refuse::unbounded(aggregate, self.span));
-        }
         if !(bounds.contains(&0) && bounds.contains(&1)) {
-            return Err(refuse::half_window(aggregate, self.span));
+            return self.group(input, aggregate);
         }
         let processing_time = aggregate.group_expr.iter().find_map(attribute).is_some_and(|(_, p)| p);
         let mut inputs = Inputs::default();
@@ -76,15 +48,7 @@ impl Lower<'_> {
             groups.push(match attribute(expr) {
                 Some((place, _)) => Group::Bound(place),
                 None => {
-                    if let Ok(t) = expr.get_type(&schema)
-                        && !is_key(&t)
-                    {
-                        let span = refuse::span_of(expr).unwrap_or(self.span);
-                        let fault = Fault::unsupported(span, format!("grouping by {}", type_name(&t)));
-                        return Err(fault.remedy("group by CAST(x AS STRING), or by what is in it"));
-                    }
-                    let over = over_base(&bare(expr), &schema, &input.outputs)?;
-                    let at = inputs.place(over, &name_of(expr));
+                    let at = self.key(expr, &input, &schema, &mut inputs)?;
                     Group::Key(keys.iter().position(|k| *k == at).unwrap_or_else(|| {
                         keys.push(at);
                         keys.len() - 1
@@ -183,72 +147,10 @@ impl Lower<'_> {
             let is = |e: &&Expr| bound_of(e, schema, &input.attributes).is_some_and(|(place, _)| place == wanted);
             match aggregate.group_expr.iter().find(is) {
                 Some(expr) => Ok(inputs.place(over_base(&bare(expr), schema, &input.outputs)?, WINDOW_COLUMNS[wanted])),
-                None => Err(refuse::half_window(aggregate, self.span)),
+                None => Err(Fault::internal(format!("an aggregate without {}", WINDOW_COLUMNS[wanted]))),
             }
         };
         Ok(Windows::Attached { start: bound(0)?, end: bound(1)?, processing_time })
-    }
-
-    fn call(
-        &self,
-        expr: &Expr,
-        data_type: DataType,
-        input: &Pending,
-        schema: &DFSchema,
-        inputs: &mut Inputs,
-    ) -> Result<AggregateSpec> {
-        let span = refuse::span_of(expr).unwrap_or(self.span);
-        let Some(AggregateFunction { func, params }) = as_aggregate(expr) else {
-            return Err(Fault::internal(format!("`{expr}` is no aggregate")));
-        };
-        let Some(kind) = aggregate::function(func.name()) else {
-            return Err(Fault::unsupported(span, format!("aggregate `{}`", func.name()))
-                .remedy("SHOW FUNCTIONS lists all functions"));
-        };
-        if !params.order_by.is_empty() {
-            return Err(Fault::unsupported(span, "ORDER BY inside an aggregate")
-                .remedy("leave it out: rows come in their stream's order"));
-        }
-        if params.null_treatment == Some(NullTreatment::RespectNulls) {
-            return Err(Fault::unsupported(span, "RESPECT NULLS").remedy("leave it out: NULLs are skipped"));
-        }
-        // The same row twice changes neither of these.
-        let idempotent = matches!(kind, Function::Min | Function::Max | Function::FirstValue | Function::LastValue);
-        let distinct = params.distinct && !idempotent;
-        if distinct && !matches!(kind, Function::Count | Function::Sum | Function::Avg) {
-            return Err(Fault::unsupported(span, format!("{}(DISTINCT ..)", kind.name()))
-                .remedy("write count, sum or avg(DISTINCT ..)"));
-        }
-        let argument = match &params.args[..] {
-            [one] => Some(bare(one)),
-            [] => None,
-            _ => {
-                return Err(
-                    Fault::unsupported(span, format!("{} of several columns", kind.name())).remedy("name one column")
-                );
-            }
-        };
-        let argument = match argument.map(|a| ordered(a, kind, distinct, schema)).transpose() {
-            Ok(argument) => argument,
-            Err(data_type) => {
-                let what = format!("{} of {}", kind.name(), type_name(&data_type));
-                return Err(Fault::unsupported(span, what).remedy("pick a field, or CAST(x AS STRING)"));
-            }
-        };
-        let counts_rows = |e: &Expr| matches!(e, Expr::Literal(v, _) if !v.is_null());
-        let argument = match argument.filter(|a| distinct || kind != Function::Count || !counts_rows(a)) {
-            Some(argument) => Some(inputs.place(over_base(&argument, schema, &input.outputs)?, &name_of(&argument))),
-            None => None,
-        };
-        let filter = match &params.filter {
-            Some(filter) if !matches!(filter.get_type(schema), Ok(DataType::Boolean | DataType::Null)) => {
-                let fault = Fault::invalid(span, format!("the condition `{}` is not BOOLEAN", written(filter)));
-                return Err(fault.remedy("compare it, for instance with <> 0"));
-            }
-            Some(filter) => Some(inputs.place(over_base(&bare(filter), schema, &input.outputs)?, "filter")),
-            None => None,
-        };
-        Ok(AggregateSpec { kind, distinct, argument, filter, data_type })
     }
 
     fn window_node(
@@ -273,6 +175,9 @@ impl Lower<'_> {
         }
         input.outputs = inputs.exprs;
         let below = self.calc(input, &inputs.names, None)?;
+        if self.streams.node(below).kind == StreamKind::Changelog {
+            return Err(refuse::window_of_changes(aggregate, self.span));
+        }
         let node = node(self.streams.node(below), below, spec, aggregate)?;
         let (keys, rowtime) = (node.schema.fields().len(), node.rowtime.is_some());
         let StreamOp::Window(spec) = &node.op else { return Err(Fault::internal("a window is no window")) };
@@ -297,34 +202,6 @@ impl Lower<'_> {
         let asked = window.map_or(vec![], |w| w.predicates);
         let predicates = asked.into_iter().map(|p| over_bounds(p, first_bound)).collect::<Result<_>>()?;
         Ok(Pending { base, predicates, outputs, attributes, window: None })
-    }
-}
-
-/// Whether state tables hold keys of a type.
-fn is_key(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(fields) => fields.iter().all(|f| is_key(f.data_type())),
-        other => !other.is_nested(),
-    }
-}
-
-/// The argument of an aggregate, in a type that states hold; counting others is counting those that are not NULL.
-fn ordered(argument: Expr, kind: Function, distinct: bool, schema: &DFSchema) -> std::result::Result<Expr, DataType> {
-    match argument.get_type(schema) {
-        Ok(t) if class_of(&t).is_some() => Ok(argument),
-        Ok(_) if kind == Function::Count && !distinct => {
-            when(argument.is_not_null(), lit(true)).end().map_err(|_| DataType::Null)
-        }
-        Ok(other) => Err(other),
-        Err(_) => Ok(argument),
-    }
-}
-
-/// What an expression's column is called: a plain column keeps its name.
-pub(super) fn name_of(expr: &Expr) -> String {
-    match bare(expr) {
-        Expr::Column(c) => c.name,
-        other => other.schema_name().to_string(),
     }
 }
 
@@ -368,6 +245,7 @@ fn assign_node(below: &StreamNode, id: StreamId, windows: Windows) -> StreamNode
         schema: Arc::new(Schema::new(fields)),
         lineage,
         rows: mix([hash_text("assign"), what]),
+        kind: below.kind,
         rowtime,
         unique: vec![],
     }
@@ -407,6 +285,7 @@ fn node(below: &StreamNode, id: StreamId, spec: WindowSpec, aggregate: &Aggregat
     Ok(StreamNode {
         rows: mix([windows, key_lineage].into_iter().chain(calls)),
         lineage,
+        kind: StreamKind::Append,
         rowtime: event_time.then_some(bounds + 2),
         unique: (0..bounds + 2).collect(),
         schema: Arc::new(Schema::new(fields)),
