@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod calc;
 pub mod choose;
+pub mod consolidate;
 pub mod expr;
 pub mod group;
 mod share;

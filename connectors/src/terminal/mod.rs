@@ -9,6 +9,7 @@
 //! - O2 a barrier passes a sink only when everything that it wrote before has been written.
 //! - O3 a reader that has gone (`| head`) is no error: what follows is dropped, and [`Terminal::closed`] says so.
 
+mod changes;
 mod queue;
 mod text;
 
@@ -58,10 +59,12 @@ impl Terminal {
         self.queue.closed()
     }
 
-    /// A sink for rows of this schema; `prefix` starts every line of text.
+    /// A sink for rows of this schema; `prefix` starts every line of text. Rows of a changelog are marked by `+` and `-`, in JSON by
+    /// their `$weight`, and shown epoch by epoch.
     pub fn sink(&self, schema: SchemaRef, kind: StreamKind, prefix: Option<String>) -> Arc<dyn SinkFactory> {
-        // Rows of a changelog cannot be shown yet.
-        let _ = kind;
+        if kind == StreamKind::Changelog {
+            return Arc::new(changes::ChangeSink::new(self, &schema, prefix));
+        }
         let header = match self.format {
             RowFormat::Text => Some(Table::new(&schema, prefix.clone()).header()),
             RowFormat::Json => None,

@@ -76,12 +76,14 @@ impl Queue {
             while let Some((chunks, erase)) = next(&shared) {
                 let result = write(out.as_mut(), &chunks, erase);
                 finish(&shared, chunks.len(), result);
+                shared.changed.notify_all();
             }
             Ok(())
         };
         let done = move |result: Result<()>| {
             if let Err(e) = result {
                 fail(&mut ended.lock(), e);
+                ended.changed.notify_all();
             }
         };
         thalweg_engine::thread::spawn("terminal", body, done).map(drop)
@@ -109,6 +111,21 @@ impl Queue {
         drop(state);
         self.shared.changed.notify_all();
         Ok(())
+    }
+
+    /// Waits for room, and then until the chunk has been written, or nobody reads any more: for threads that may wait.
+    pub(super) fn put(&self, chunk: Vec<u8>) -> Result<()> {
+        let mut state = self.shared.lock();
+        while state.bytes >= QUEUE_BYTES && !state.closed && state.failed.is_none() {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check()?;
+        let number = state.accept(chunk);
+        self.shared.changed.notify_all();
+        while state.written < number && state.failed.is_none() {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check()
     }
 
     /// Whether the chunk of that number has been written; if not, the waker comes when more has been.

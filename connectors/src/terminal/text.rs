@@ -17,6 +17,8 @@ pub(crate) struct Table {
     widths: Vec<usize>,
     right: Vec<bool>,
     prefix: String,
+    /// Rows are marked: they come or go.
+    marked: bool,
 }
 
 impl Table {
@@ -28,13 +30,22 @@ impl Table {
             widths: fields.iter().map(width).collect(),
             right: fields.iter().map(|f| f.data_type().is_numeric()).collect(),
             names,
+            marked: false,
             prefix: prefix.map_or_else(String::new, |p| format!("{}> ", printable(&p))),
         }
+    }
+
+    /// With a first column that says whether a row comes or goes.
+    pub(crate) fn marked(self) -> Table {
+        Table { marked: true, ..self }
     }
 
     /// The line of names.
     pub(crate) fn header(&self) -> String {
         let mut line = self.prefix.clone();
+        if self.marked {
+            line.push_str("   ");
+        }
         for (i, name) in self.names.iter().enumerate() {
             self.cell(i, name, &mut line);
         }
@@ -44,12 +55,28 @@ impl Table {
 
     /// One line per row.
     pub(crate) fn rows(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        self.lines(batch, |_| 1)
+    }
+
+    /// As many lines per row as its weight says.
+    pub(crate) fn changes(&mut self, batch: &RecordBatch, weights: &[i64]) -> Result<Vec<u8>> {
+        self.lines(batch, |row| weights.get(row).copied().unwrap_or(0))
+    }
+
+    fn lines(&mut self, batch: &RecordBatch, weight: impl Fn(usize) -> i64) -> Result<Vec<u8>> {
         let options = FormatOptions::new().with_null("NULL").with_timestamp_format(Some(TIMESTAMP));
         let columns = batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &options));
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
         let (mut out, mut value) = (String::new(), String::new());
         for row in 0..batch.num_rows() {
+            let (weight, start) = (weight(row), out.len());
+            if weight == 0 {
+                continue;
+            }
             out.push_str(&self.prefix);
+            if self.marked {
+                out.push_str(if weight < 0 { "-  " } else { "+  " });
+            }
             for (i, column) in columns.iter().enumerate() {
                 value.clear();
                 let unshowable = |_| Error::user(format!("show column {}: a value has no text", i + 1));
@@ -61,6 +88,8 @@ impl Table {
                 self.cell(i, &value, &mut out);
             }
             end_line(&mut out);
+            let line = out.get(start..).unwrap_or_default().to_owned();
+            (1..weight.unsigned_abs()).for_each(|_| out.push_str(&line));
         }
         Ok(out.into_bytes())
     }

@@ -143,7 +143,7 @@ fn tables(plan: &Plan, spec: &Arc<TableSpec>, budget: &Arc<Budget>) -> Result<(K
 }
 
 /// A record batch that has a length also without columns.
-pub(super) fn record_batch(
+pub(crate) fn record_batch(
     schema: &arrow::datatypes::SchemaRef,
     columns: Vec<ArrayRef>,
     rows: usize,

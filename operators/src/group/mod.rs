@@ -21,6 +21,7 @@ mod values;
 use crate::aggregate::{Aggregate, Program};
 use crate::expr::{self, Expr, Text};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+pub(crate) use delta::record_batch;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use thalweg_engine::state::{TableSpec, ValueColumn};

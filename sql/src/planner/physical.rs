@@ -13,7 +13,7 @@ use super::lower::place_schema;
 use super::prune::{prune, usage};
 use super::stream::{StreamId, StreamNode, StreamOp, Streams, column, place};
 use super::watermark::BoundedDelay;
-use super::{Target, guard, window_op};
+use super::{SinkPlan, Target, guard, window_op};
 use crate::catalog::Table;
 use crate::connect::{Connectors, Outcome, TableSpec};
 use crate::error::{Fault, Result};
@@ -34,6 +34,7 @@ use std::sync::Arc;
 use thalweg_engine::source::{WatermarkFactory, WatermarkStrategy};
 use thalweg_engine::{Graph, Input, NodeId, NodeKind, NodeSpec, Partitioning, StreamKind};
 use thalweg_operators::calc::Calc;
+use thalweg_operators::consolidate::Consolidate;
 
 /// What a node became.
 #[derive(Clone, Debug)]
@@ -207,6 +208,9 @@ impl Emit<'_> {
                 rows.push(self.streams.node(*id).rows);
                 kind = kind.max(self.streams.node(*id).kind);
             }
+            if kind == StreamKind::Changelog {
+                inputs = self.consolidated(sink, inputs, super::stream::mix(rows.iter().copied()))?;
+            }
             match &sink.target {
                 Target::Table(table) => {
                     let (own, rest) = sides.into_iter().partition(|(t, _)| Arc::ptr_eq(t, table));
@@ -233,6 +237,27 @@ impl Emit<'_> {
             self.sink(&table, inputs, StreamKind::Append)?;
         }
         Ok(())
+    }
+
+    /// The edges from the operator that adds up the changes of each epoch. Changes of a key are together already where it is kept from an
+    /// aggregate; else equal rows are brought together.
+    fn consolidated(&mut self, sink: &SinkPlan, inputs: Vec<Input>, rows: u64) -> Result<Vec<Input>> {
+        let schema = Arc::clone(&sink.schema);
+        let operator = Consolidate { schema: Arc::clone(&schema) };
+        operator.check().map_err(|e| {
+            let remedy = "leave ARRAY and MAP columns out, or write CAST(x AS STRING)";
+            Fault::unsupported(self.span, format!("writing rows that may go again: {}", e.message())).remedy(remedy)
+        })?;
+        let together = matches!(&sink.inputs[..], [one] if !self.streams.node(*one).unique.is_empty());
+        let partitioning = match together {
+            true => Partitioning::Forward,
+            false => Partitioning::Hash((0..schema.fields().len()).collect()),
+        };
+        let edges = inputs.into_iter().map(|input| Input { partitioning: partitioning.clone(), ..input }).collect();
+        let id = self.id(format!("changes-{:08x}", short(rows)));
+        let mut spec = NodeSpec::new(id, "add up changes", NodeKind::Operator(Arc::new(operator)), edges);
+        spec.updating = true;
+        Ok(self.add(spec, schema)?.edges(&Partitioning::Forward))
     }
 
     fn sink(&mut self, table: &Arc<Table>, inputs: Vec<Input>, kind: StreamKind) -> Result<()> {
