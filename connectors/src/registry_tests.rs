@@ -28,7 +28,11 @@ struct River;
 
 impl Connector for River {
     fn describe(&self) -> Description {
-        Description { no_source: Some("read a lake instead"), append_only: Some("dam it"), ..Description::new("river", "water") }
+        Description {
+            no_source: Some("read a lake instead"),
+            append_only: Some("dam it"),
+            ..Description::new("river", "water")
+        }
     }
 
     fn check(&self, _: &TableSpec, _: &TypedOptions<'_>) -> OptionResult<()> {
@@ -101,7 +105,8 @@ fn sinks_of_rows_that_stay_take_no_changes() {
     let river = table(&[("connector", "river")]);
     assert!(registry().sink(&river, river.physical(), StreamKind::Append).is_ok());
     let refused = registry().sink(&river, river.physical(), StreamKind::Changelog).err().unwrap();
-    let text = "option `connector`: it takes rows that stay, and this query takes rows back when its result changes; dam it";
+    let text =
+        "option `connector`: it takes rows that stay, and this query takes rows back when its result changes; dam it";
     assert_eq!(refused.to_string(), text);
 }
 

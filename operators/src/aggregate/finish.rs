@@ -5,6 +5,7 @@
 //! - F2 what does not fit the output type is an error of the user's, never a wrapped number.
 
 use super::fold::carries;
+use super::special::{deviations, overrides};
 use super::value::{self, Class, Loaded, cast, class_of};
 use super::{Aggregate, Function};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array};
@@ -59,9 +60,13 @@ fn floats(array: &ArrayRef) -> Result<&[f64]> {
 }
 
 /// A compensated sum; without the compensation where that is NaN because the sum is no number any more.
-fn float_sums(sum: &ArrayRef, low: &ArrayRef) -> Result<Vec<f64>> {
+fn float_sums(sum: &ArrayRef, low: &ArrayRef, special: &[ArrayRef]) -> Result<Vec<f64>> {
     let pairs = floats(sum)?.iter().zip(floats(low)?);
-    Ok(pairs.map(|(s, l)| if s.is_finite() { s + l } else { *s }).collect())
+    let sums: Vec<f64> = pairs.map(|(s, l)| if s.is_finite() { s + l } else { *s }).collect();
+    if special.is_empty() {
+        return Ok(sums);
+    }
+    Ok(sums.into_iter().zip(overrides(special)?).map(|(sum, special)| special.unwrap_or(sum)).collect())
 }
 
 fn wides(array: &ArrayRef) -> Result<&[i128]> {
@@ -81,8 +86,8 @@ fn sum(input: &DataType, state: &[ArrayRef], there: NullBuffer, out: &DataType) 
             }
             exact(narrow(&sums, scale_of(input), &there, out, "SUM")?, scale_of(input), there, out, "SUM")
         }
-        [sum, low] => {
-            let sums: ArrayRef = Arc::new(Float64Array::try_new(float_sums(sum, low)?.into(), Some(there))?);
+        [sum, low, special @ ..] => {
+            let sums: ArrayRef = Arc::new(Float64Array::try_new(float_sums(sum, low, special)?.into(), Some(there))?);
             cast(&sums, out)
         }
         [sum] => exact(wides(sum)?.to_vec(), scale_of(input), there, out, "SUM"),
@@ -169,8 +174,8 @@ fn average(input: &DataType, state: &[ArrayRef], n: &[i64], there: NullBuffer, o
     let scale = scale_of(input);
     match (state, out) {
         ([sum, carry], _) if carries(input) => wide_average(&totals(sum, carry)?, scale, n, there, out),
-        ([sum, low], _) => {
-            let sums = float_sums(sum, low)?;
+        ([sum, low, special @ ..], _) => {
+            let sums = float_sums(sum, low, special)?;
             let means = sums.iter().zip(n).map(|(s, n)| s / divisor(*n) as f64).collect();
             value::store(Loaded::Float(means), Some(there), out)
         }
@@ -221,13 +226,23 @@ fn half_up(a: i256, b: i256) -> i256 {
 }
 
 fn deviation(function: Function, state: &[ArrayRef], out: &DataType) -> Result<ArrayRef> {
-    let [n, _, m2] = state else { return Err(wrong()) };
-    let (n, m2) = (floats(n)?, floats(m2)?);
+    let (n, m2, special) = match state {
+        [n, _, m2] => (floats(n)?.to_vec(), floats(m2)?.to_vec(), vec![None; n.len()]),
+        [sums @ .., nan, plus, minus] => {
+            let (n, m2) = deviations(sums)?;
+            (n, m2, overrides(&[nan.clone(), plus.clone(), minus.clone()])?)
+        }
+        _ => return Err(wrong()),
+    };
     let sample = matches!(function, Function::StddevSamp | Function::VarSamp);
     let root = matches!(function, Function::StddevPop | Function::StddevSamp);
     let less = if sample { 1.0 } else { 0.0 };
-    let there = n.iter().map(|n| *n > less).collect();
-    let values = n.iter().zip(m2).map(|(n, m2)| {
+    // Any value that is not finite makes the deviation NaN.
+    let there = n.iter().zip(&special).map(|(n, special)| *n > less || special.is_some()).collect();
+    let values = n.iter().zip(&m2).zip(&special).map(|((n, m2), special)| {
+        if special.is_some() {
+            return f64::NAN;
+        }
         // A negative zero or rounding below zero would make the root NaN.
         let variance = if *m2 < 0.0 { 0.0 } else { m2 / (n - less) };
         if root { variance.sqrt() } else { variance }

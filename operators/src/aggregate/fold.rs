@@ -6,6 +6,7 @@
 //!   on parallelism (float sums to within their compensated rounding).
 //! - F2 a fold never reads a value that its mask leaves out.
 
+use super::special;
 use super::value::{Class, Loaded, class_of, less};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
@@ -28,6 +29,10 @@ pub enum FoldKind {
     Last,
     /// Number, mean and sum of squared deviations.
     Moments,
+    /// A sum of floats from which they can be taken back: see `special.rs`.
+    FloatSum,
+    /// Number, sum and sum of squares, from which values can be taken back.
+    FloatMoments,
 }
 
 /// A kind of state over values of one type.
@@ -58,7 +63,7 @@ pub struct Rows<'a> {
 impl Rows<'_> {
     /// Calls `f` with the number and the handle of every row that counts. The one call of `f` here is what lets it be inlined.
     #[inline(always)]
-    fn each(&self, mut f: impl FnMut(usize, u32)) {
+    pub(super) fn each(&self, mut f: impl FnMut(usize, u32)) {
         for (i, row) in self.handles.iter().enumerate() {
             if self.mask.is_none_or(|mask| mask.value(i)) {
                 f(i, *row);
@@ -67,7 +72,7 @@ impl Rows<'_> {
     }
 
     #[inline(always)]
-    fn weight(&self, i: usize) -> i64 {
+    pub(super) fn weight(&self, i: usize) -> i64 {
         self.weights.map_or(1, |w| w[i])
     }
 }
@@ -104,7 +109,10 @@ impl Fold {
     pub fn new(kind: FoldKind, data_type: &DataType) -> Result<Fold> {
         let class = class_of(data_type);
         let fits = match kind {
-            FoldKind::Sum | FoldKind::Moments => data_type.is_numeric() || *data_type == DataType::Null,
+            FoldKind::FloatSum => data_type.is_floating(),
+            FoldKind::Sum | FoldKind::Moments | FoldKind::FloatMoments => {
+                data_type.is_numeric() || *data_type == DataType::Null
+            }
             _ => true,
         };
         match class.filter(|_| fits) {
@@ -126,6 +134,15 @@ impl Fold {
                 std::iter::once(sum).chain(carry).collect()
             }
             (FoldKind::Moments, _) => ["n", "mean", "m2"].map(|p| ValueColumn::new(part(p), 0f64)).to_vec(),
+            (FoldKind::FloatSum | FoldKind::FloatMoments, _) => {
+                let floats: &[&str] = if self.kind == FoldKind::FloatSum {
+                    &["sum", "low"]
+                } else {
+                    &["n", "sum", "low", "squares", "squares_low"]
+                };
+                let floats = floats.iter().map(|p| ValueColumn::new(part(p), 0f64));
+                floats.chain(special::COUNTS.iter().map(|p| ValueColumn::new(part(p), 0i64))).collect()
+            }
             (FoldKind::Min | FoldKind::Max, class) => {
                 let value = class.column(part("value"), &self.data_type).shown_as(&self.data_type);
                 vec![ValueColumn::new(part("there"), false), value]
@@ -148,7 +165,8 @@ impl Fold {
 
     /// Whether a row of weight -1 can be taken back.
     pub fn is_linear(&self) -> bool {
-        matches!(self.kind, FoldKind::Sum | FoldKind::Moments)
+        use FoldKind as K;
+        matches!(self.kind, K::Sum | K::Moments | K::FloatSum | K::FloatMoments)
     }
 
     /// Takes rows in. Errors: `internal` for a negative weight where it cannot be taken back.
@@ -160,6 +178,8 @@ impl Fold {
             FoldKind::Sum if carries(&self.data_type) => sum_wide(columns, rows),
             FoldKind::Sum => sum(columns, rows),
             FoldKind::Moments => moments(columns, rows),
+            FoldKind::FloatSum => special::sum(columns, rows),
+            FoldKind::FloatMoments => special::moments(columns, rows),
             FoldKind::Min | FoldKind::Max => self.extreme(columns, rows),
             FoldKind::First | FoldKind::Last => self.by_time(columns, rows),
         }
@@ -184,6 +204,8 @@ impl Fold {
                 }
                 Ok(())
             }
+            (FoldKind::FloatSum, _) => special::merge_sum(columns, handles, partials),
+            (FoldKind::FloatMoments, _) => special::merge_moments(columns, handles, partials),
             (FoldKind::Moments, [n, mean, m2]) => {
                 merge_moments(columns, handles, [float(n)?, float(mean)?, float(m2)?])
             }
@@ -228,7 +250,7 @@ impl Fold {
     }
 }
 
-fn wrong() -> Error {
+pub(super) fn wrong() -> Error {
     Error::internal("an aggregate's state has other columns")
 }
 
@@ -236,11 +258,11 @@ fn one(columns: &mut [Values]) -> Result<&mut Values> {
     columns.first_mut().ok_or_else(wrong)
 }
 
-fn int(array: &ArrayRef) -> Result<&[i64]> {
+pub(super) fn int(array: &ArrayRef) -> Result<&[i64]> {
     array.as_primitive_opt::<Int64Type>().map(|a| &**a.values()).ok_or_else(wrong)
 }
 
-fn float(array: &ArrayRef) -> Result<&[f64]> {
+pub(super) fn float(array: &ArrayRef) -> Result<&[f64]> {
     array.as_primitive_opt::<Float64Type>().map(|a| &**a.values()).ok_or_else(wrong)
 }
 
@@ -396,7 +418,7 @@ fn sum_wide(columns: &mut [Values], rows: &Rows<'_>) -> Result<()> {
 
 /// Neumaier's sum: `low` gathers what rounding takes from `sum`.
 #[inline(always)]
-fn add(sum: &mut f64, low: &mut f64, v: f64) {
+pub(super) fn add(sum: &mut f64, low: &mut f64, v: f64) {
     let t = *sum + v;
     *low += if sum.abs() >= v.abs() { (*sum - t) + v } else { (v - t) + *sum };
     *sum = t;

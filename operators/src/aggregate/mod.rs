@@ -17,6 +17,7 @@
 pub mod finish;
 pub mod fold;
 pub mod program;
+mod special;
 pub mod value;
 
 pub use program::Program;

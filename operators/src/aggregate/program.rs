@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use thalweg_engine::state::reader::{Names, label};
 use thalweg_engine::state::{KeyedTable, ValueColumn};
-use thalweg_engine::{Batch, Error, Result};
+use thalweg_engine::{Batch, Error, Result, StreamKind};
 
 /// Which rows count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,6 +50,7 @@ struct Output {
 /// Compiled aggregates.
 #[derive(Clone, Debug)]
 pub struct Program {
+    kind: StreamKind,
     aggregates: Vec<Aggregate>,
     arguments: Vec<(Expr, DataType)>,
     filters: Vec<Expr>,
@@ -73,7 +74,13 @@ pub struct Inputs {
 impl Program {
     /// Compiles aggregates over rows of a schema. Errors: `user` for arguments that a function does not take.
     pub fn new(aggregates: &[Aggregate], input: &Schema) -> Result<Program> {
+        Program::over(StreamKind::Append, aggregates, input)
+    }
+
+    /// The same over a stream of any kind: over a changelog, floats that no sum can be freed of are counted apart.
+    pub fn over(kind: StreamKind, aggregates: &[Aggregate], input: &Schema) -> Result<Program> {
         let mut program = Program {
+            kind,
             aggregates: aggregates.to_vec(),
             arguments: vec![],
             filters: vec![],
@@ -113,12 +120,12 @@ impl Program {
         for at in &self.folds {
             let Some(mask) = self.masks.get(at.mask) else { continue };
             let what = match at.fold.kind {
-                FoldKind::Sum => "sum",
+                FoldKind::Sum | FoldKind::FloatSum => "sum",
                 FoldKind::Min => "min",
                 FoldKind::Max => "max",
                 FoldKind::First => "first",
                 FoldKind::Last => "last",
-                FoldKind::Moments => "moments",
+                FoldKind::Moments | FoldKind::FloatMoments => "moments",
             };
             named.extend(at.fold.columns(&taken.unique(of(what, Some(at.argument), mask))));
         }
@@ -151,6 +158,11 @@ impl Program {
             return Err(Error::user(format!("{} needs an argument", aggregate.function.name().to_uppercase())));
         };
         let data_type = self.arguments.get(argument).map_or(DataType::Null, |(_, t)| t.clone());
+        let kind = match kind {
+            FoldKind::Sum if self.kind == StreamKind::Changelog && data_type.is_floating() => FoldKind::FloatSum,
+            FoldKind::Moments if self.kind == StreamKind::Changelog => FoldKind::FloatMoments,
+            kind => kind,
+        };
         let fold = Fold::new(kind, &data_type)?;
         let known = self.folds.iter().position(|f| f.fold == fold && f.argument == argument && f.mask == mask);
         let fold = known.unwrap_or_else(|| {

@@ -96,7 +96,7 @@ impl GroupAggregate {
 
     /// Checks and compiles it. Errors: as [`GroupAggregate::signature`].
     pub fn compile(&self) -> Result<Arc<Plan>> {
-        let program = Program::new(&self.aggregates, &self.input)?;
+        let program = Program::over(self.kind, &self.aggregates, &self.input)?;
         if self.kind == StreamKind::Changelog
             && let Some(function) = program.irrevocable()
         {

@@ -266,3 +266,56 @@ fn the_local_phase_holds_nothing_across_a_barrier() {
     assert_eq!(emitted(&grouping.local(), &script), 3 + 3 * 7 + 3 * 6);
     assert_eq!(answer.main, zset(&partials(&grouping.compile().unwrap(), &[batch(&rows, kind)])));
 }
+
+#[test]
+fn floats_come_and_go_without_a_trace() {
+    let field = |name: &str, of| Field::new(name, of, true);
+    let input: SchemaRef = Arc::new(Schema::new(vec![field("k", DataType::Int64), field("v", DataType::Float64)]));
+    let v: Expr = Arc::new(Column::new("v", 1));
+    let of = |f| Aggregate::new(f, Some(v.clone()), DataType::Float64);
+    let calls = vec![of(Function::Sum), of(Function::Avg), of(Function::VarPop), of(Function::Sum).distinct()];
+    let mut fields = vec![field("k", DataType::Int64)];
+    fields.extend((0..calls.len()).map(|i| Field::new(format!("a{i}"), DataType::Float64, true)));
+    let grouping = GroupAggregate {
+        input: input.clone(),
+        kind: StreamKind::Changelog,
+        keys: vec![Arc::new(Column::new("k", 0))],
+        aggregates: calls,
+        time: None,
+        output: Arc::new(Schema::new(fields)),
+    };
+    let plan = grouping.compile().unwrap();
+    let batch = |rows: &[(f64, i64)]| {
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![1; rows.len()])),
+            Arc::new(rows.iter().map(|r| Some(r.0)).collect::<arrow::array::Float64Array>()),
+        ];
+        let columns = RecordBatch::try_new(input.clone(), columns).unwrap();
+        Batch::with_weights(columns, rows.iter().map(|r| r.1).collect::<Vec<_>>().into()).unwrap()
+    };
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    let epochs: [(&[(f64, i64)], &str); 6] = [
+        (&[(1e16, 1), (1.0, 1)], "1|1.0000000000000001e16|5000000000000000.0|2.5e31|1.0000000000000001e16"),
+        (&[(1e16, -1), (inf, 2)], "1|inf|inf|NaN|inf"),
+        (&[(-inf, 1)], "1|NaN|NaN|NaN|NaN"),
+        (&[(inf, -2), (nan, 1)], "1|NaN|NaN|NaN|NaN"),
+        (&[(nan, -1), (-inf, -1), (0.1, 3), (0.1, -1)], "1|1.2|0.39999999999999997|0.18|1.1"),
+        (&[(0.1, -2)], "1|1.0|1.0|0.0|1.0"),
+    ];
+    let mut script = Script::new(vec![0]);
+    for (rows, wanted) in epochs {
+        script = partials(&plan, &[batch(rows)]).into_iter().fold(script, |s, b| s.rows(0, b)).barrier();
+        let answer = run(&grouping.global(), &script, 1, &[1], 0).main;
+        assert_eq!(answer.len(), 1, "{answer:?}");
+        let parse = |text: &str| text.split('|').map(|v| v.parse::<f64>().unwrap()).collect::<Vec<_>>();
+        let (got, wanted) = (parse(answer.first_key_value().unwrap().0), parse(wanted));
+        // What variance loses to 1e16 is not in question.
+        let exact = |i: usize| i != 3 || wanted[3].is_nan();
+        for (i, (a, b)) in got.iter().zip(&wanted).enumerate().filter(|(i, _)| exact(*i)) {
+            assert!(
+                a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-15,
+                "column {i}: {got:?}, not {wanted:?}"
+            );
+        }
+    }
+}
