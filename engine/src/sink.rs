@@ -10,7 +10,8 @@
 //! - C3 no call blocks; `Busy` means "accepted, feed no more until a wake".
 
 use crate::batch::Batch;
-use crate::checkpoint::Writer;
+use crate::checkpoint::archive::runs;
+use crate::checkpoint::{Archive, Writer};
 use crate::clock::{Clock, Deadline};
 use crate::driver::DriverEvent;
 use crate::error::Result;
@@ -80,6 +81,8 @@ pub struct JobInfo {
     /// The newest epoch that is complete, so that its commit may be asked for.
     complete: Arc<AtomicU64>,
     commands: Option<Sender<DriverEvent>>,
+    /// Where its checkpoints are.
+    archive: Option<Archive>,
 }
 
 impl JobInfo {
@@ -87,7 +90,8 @@ impl JobInfo {
     pub(crate) fn durable(writer: &Writer, commands: Sender<DriverEvent>) -> JobInfo {
         let (generation, runs) = (writer.generation(), Arc::new(writer.runs().clone()));
         let id = writer.job().into();
-        JobInfo { id, generation, runs, commands: Some(commands), ..JobInfo::default() }
+        let archive = Some(writer.archive().clone());
+        JobInfo { id, generation, runs, commands: Some(commands), archive, ..JobInfo::default() }
     }
 
     /// A job that keeps checkpoints and hears no requests: for tests.
@@ -104,6 +108,18 @@ impl JobInfo {
     /// Whether checkpoints outlive the process, so that what waits for one is never lost.
     pub fn is_durable(&self) -> bool {
         !self.id.is_empty()
+    }
+
+    /// Looks whether this run still has the job: whoever is shut out of a sink asks before he shuts out others. Reads storage.
+    /// Errors: `user` if a later run has taken over; what the storage says.
+    pub fn check_owner(&self) -> Result<()> {
+        let Some(archive) = &self.archive else { return Ok(()) };
+        let newest = runs(&archive.sequence()?).into_keys().max();
+        if newest.is_some_and(|newest| newest > self.generation) {
+            Err(archive.taken_over(self.generation))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether what was prepared at barrier `epoch` waits for its commit only, and for no storage.

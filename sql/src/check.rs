@@ -233,13 +233,6 @@ fn check_grouping(select: &Select, at: Span) -> Flow {
     }
     for expr in exprs {
         match expr {
-            Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => {
-                return refuse(
-                    expr.span(),
-                    "GROUPING SETS, CUBE or ROLLUP",
-                    "write one query per grouping and UNION ALL them",
-                );
-            }
             Expr::Function(f) if is_group_window(f) => {
                 return refuse(
                     f.name.span(),

@@ -237,17 +237,8 @@ impl KafkaCommitter {
             false => History::Origin,
         };
         let (options, to) = (&self.options, &self.topic);
-        let new = || {
-            Lane::new(
-                options.clone(),
-                to.clone(),
-                topic.clone(),
-                prefix,
-                part.lane,
-                history(),
-                self.job.trouble.clone(),
-            )
-        };
+        let new =
+            || Lane::new(options.clone(), to.clone(), topic.clone(), prefix, part.lane, history(), self.job.clone());
         Ok(lanes.entry(part.lane).or_insert_with(new))
     }
 

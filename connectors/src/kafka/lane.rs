@@ -29,6 +29,7 @@ use thalweg_engine::clock::Clock;
 use thalweg_engine::error::{Error, Result};
 use thalweg_engine::failpoint;
 use thalweg_engine::metrics::Note;
+use thalweg_engine::sink::JobInfo;
 
 /// How long one question to the cluster may take.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -93,8 +94,8 @@ pub(super) struct Lane {
     lane: i32,
     id: String,
     history: History,
-    /// Says what the lane waits for.
-    trouble: Arc<Note>,
+    /// Whose lane it is; its note says what the lane waits for.
+    job: JobInfo,
     clock: Clock,
     /// The producer, and the marker as it was read or written last.
     open: Option<(Producer, Option<Marker>)>,
@@ -109,10 +110,10 @@ impl Lane {
         prefix: &str,
         lane: i32,
         history: History,
-        trouble: Arc<Note>,
+        job: JobInfo,
     ) -> Lane {
         let id = format!("{prefix}-{lane}");
-        Lane { options, topic, markers, lane, id, history, trouble, clock: Clock::system(), open: None }
+        Lane { options, topic, markers, lane, id, history, job, clock: Clock::system(), open: None }
     }
 
     /// The last chunk that was published. Ends whatever transaction an earlier owner of the lane left open, and the owner's
@@ -136,7 +137,7 @@ impl Lane {
             if !again || self.clock.now() > until {
                 return Err(e);
             }
-            self.trouble.set(Some(e.message().into()));
+            self.job.trouble.set(Some(e.message().into()));
         }
         let marker = self.read_marker()?;
         let producer = Producer::new(client, &self.topic, Arc::new(|| ()))?;
@@ -181,7 +182,7 @@ impl Lane {
     /// Errors: `external` if it does not answer; `user` for what it refuses, and if a later run has published already.
     pub(super) fn publish(&mut self, chunk: &[u8], marker: &Marker) -> Result<()> {
         let published = self.publish_now(chunk, marker);
-        self.trouble.set(None);
+        self.job.trouble.set(None);
         published
     }
 
@@ -203,7 +204,11 @@ impl Lane {
             match self.attempt(records, marker)? {
                 Step::Done => return Ok(()),
                 Step::Again => {}
-                Step::Reopen => self.open = None,
+                Step::Reopen => {
+                    // Perhaps by a later run: to open again would shut that one out, and it in turn this one.
+                    self.job.check_owner()?;
+                    self.open = None;
+                }
             }
             if self.clock.now() > until {
                 let text = format!("publish checkpoint {} to topic `{}`", marker.checkpoint, self.topic);
@@ -214,7 +219,7 @@ impl Lane {
 
     fn attempt(&mut self, records: &Unpacked, marker: &Marker) -> Result<Step> {
         let Some((producer, published)) = &mut self.open else { return Ok(Step::Reopen) };
-        let trouble = &self.trouble;
+        let trouble = &self.job.trouble;
         let doing = format!("publish checkpoint {} to topic `{}`", marker.checkpoint, self.topic);
         if let Err(e) = failpoint::step("kafka.begin", || Ok(producer.client().begin_transaction()))? {
             return judge(producer.client(), &doing, &e, trouble);

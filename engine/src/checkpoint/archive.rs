@@ -150,6 +150,14 @@ impl Archive {
         Ok(listed.iter().filter_map(|l| number(&l.name)).any(|n| n > end))
     }
 
+    /// What a run of an earlier generation is told.
+    pub fn taken_over(&self, generation: u32) -> Error {
+        let url = self.objects.url();
+        Error::user(format!(
+            "another run has taken over the job in `{url}`; this one, of generation {generation}, ends"
+        ))
+    }
+
     /// A checkpoint's manifest. Errors: `external` if it is missing or damaged.
     pub fn manifest(&self, checkpoint: &Complete) -> Result<Manifest> {
         let read = || self.objects.get(&checkpoint.manifest.path);

@@ -196,10 +196,7 @@ impl Writer {
     }
 
     fn fenced(&self) -> Error {
-        let (url, generation) = (self.archive.objects().url(), self.generation);
-        Error::user(format!(
-            "another run has taken over the job in `{url}`; this one, of generation {generation}, ends"
-        ))
+        self.archive.taken_over(self.generation)
     }
 
     /// Looks for this run's newest entry: with the folder of a job its whole sequence may have been removed, and another job may have

@@ -3,6 +3,7 @@
 use super::*;
 use crate::key::KeyGroupRange;
 use crate::s3::testing;
+use crate::sink::JobInfo;
 use crate::state::KeyedTable;
 use crate::state::{Budget, State, StateStore, TableSpec, ValueColumn};
 use arrow::array::{ArrayRef, AsArray, Int64Array};
@@ -221,6 +222,24 @@ fn who_lost_his_folder_writes_no_entry_into_the_next_ones() {
     assert_eq!(new.archive().checkpoints().unwrap(), ids);
     new.save(&checkpoint(&new, 4), vec![], false).unwrap();
     assert!(old.save(&checkpoint(&old, 6), vec![], false).is_err());
+}
+
+#[test]
+fn a_sink_can_ask_whether_its_run_still_has_the_job() {
+    for (_, archive) in places() {
+        let (commands, _events) = crossbeam_channel::unbounded();
+        let old = JobInfo::durable(&begin(&archive, 1), commands.clone());
+        old.check_owner().unwrap();
+        let mut new = begin(&archive, 1);
+        let e = old.check_owner().unwrap_err();
+        assert!(e.message().contains("another run has taken over the job") && !e.retry(), "{e}");
+        let job = JobInfo::durable(&new, commands);
+        job.check_owner().unwrap();
+        new.save(&checkpoint(&new, 1), vec![], false).unwrap();
+        job.check_owner().unwrap();
+        assert!(old.check_owner().is_err());
+    }
+    JobInfo::detached("job", 1).check_owner().unwrap();
 }
 
 fn sleep_through_a_take_over(archive: &Archive) {

@@ -23,7 +23,7 @@ impl Lower<'_> {
     /// An aggregate that no window bounds.
     pub(super) fn group(&mut self, input: Pending, aggregate: &Aggregate) -> Result<Pending> {
         if aggregate.group_expr.iter().any(|e| matches!(e, Expr::GroupingSet(_))) {
-            return Err(refuse::grouping_sets(aggregate, self.span));
+            return self.grouping_sets(input, aggregate);
         }
         let mut input = self.assign(input)?;
         let schema = Arc::clone(aggregate.input.schema());

@@ -312,6 +312,12 @@ impl Lower<'_> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<Pending> {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let inputs = inputs.iter().map(|input| self.plan(input)).collect::<Result<_>>()?;
+        self.union_of(inputs, &names, schema)
+    }
+
+    /// The rows of all inputs, with these names and the types of `schema`.
+    pub(super) fn union_of(&mut self, inputs: Vec<Pending>, names: &[String], schema: &DFSchema) -> Result<Pending> {
         let fields = naming::unique(names.iter())
             .into_iter()
             .zip(schema.fields())
@@ -319,14 +325,13 @@ impl Lower<'_> {
         let exact: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let mut ids = vec![];
         let mut attributes: Option<Vec<Option<Attribute>>> = None;
-        for input in inputs {
-            let pending = self.plan(input)?;
+        for pending in inputs {
             let own = pending.attributes.clone();
             attributes = Some(match attributes {
                 None => own,
                 Some(all) => all.into_iter().zip(own).map(|(a, b)| a.filter(|_| a == b)).collect(),
             });
-            ids.push(self.calc(pending, &names, Some(&exact))?);
+            ids.push(self.calc(pending, names, Some(&exact))?);
         }
         let attributes = attributes.unwrap_or_default();
         let of = |f: fn(&StreamNode) -> u64| mix(ids.iter().map(|id| f(self.streams.node(*id))));

@@ -11,6 +11,7 @@ pub(crate) mod lower;
 pub(crate) mod physical;
 mod prune;
 pub(crate) mod refuse;
+mod sets;
 pub(crate) mod side;
 pub(crate) mod stream;
 mod watermark;

@@ -49,10 +49,10 @@ fn place_of(aggregate: &Aggregate, statement: Span) -> Span {
     exprs.filter_map(span_of).next().unwrap_or(statement)
 }
 
-/// Several groupings at once.
-pub(crate) fn grouping_sets(aggregate: &Aggregate, statement: Span) -> Fault {
-    let fault = Fault::unsupported(place_of(aggregate, statement), "GROUPING SETS, CUBE and ROLLUP");
-    fault.remedy("write one GROUP BY per set, and UNION ALL between them")
+/// More groupings than a query may have.
+pub(crate) fn many_sets(aggregate: &Aggregate, limit: usize, statement: Span) -> Fault {
+    let text = format!("a query has more than {limit} grouping sets");
+    Fault::invalid(place_of(aggregate, statement), text).remedy("write several queries")
 }
 
 /// A window over rows that may go again.

@@ -37,7 +37,7 @@ fn mistakes_point_at_the_word() {
         ("SELECT a FROM t UNION BY NAME SELECT a FROM u", "SELECT a FROM u", Unsupported),
         ("SELECT a FROM t EXCEPT SELECT a FROM u", "SELECT a FROM u", Unsupported),
         ("SELECT a FROM t WHERE a IN (SELECT a FROM u)", "a IN", Unsupported),
-        ("SELECT a, count(*) FROM t GROUP BY ROLLUP (a)", "a)", Unsupported),
+        ("SELECT count(*) FROM t GROUP BY CUBE (a, b, s, d, ts, a + 1, b + 1)", "a, b", Invalid),
         ("SELECT last_value(b) FROM u", "b)", Invalid),
         ("SELECT max(n) FROM (SELECT s, count(*) AS n FROM t GROUP BY s)", "SELECT", Unsupported),
         ("SELECT n, rand() FROM (SELECT s, count(*) AS n FROM t GROUP BY s)", "SELECT", Unsupported),
