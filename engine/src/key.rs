@@ -130,6 +130,12 @@ pub fn hash_rows(columns: &[ArrayRef], rows: usize, out: &mut Vec<u64>) -> Resul
     Ok(())
 }
 
+/// Hashes further columns into what [`hash_rows`] made of the `before` columns before them: as if it had been given all of them.
+/// Errors: a type that can be no key, as `user`.
+pub fn hash_more(columns: &[ArrayRef], before: usize, hashes: &mut [u64]) -> Result<()> {
+    columns.iter().enumerate().try_for_each(|(i, column)| hash_column(column, before + i == 0, hashes))
+}
+
 #[inline(always)]
 fn put(slot: &mut u64, first: bool, h: u64) {
     *slot = if first { h } else { fold(slot.rotate_left(23) ^ h, K2) };

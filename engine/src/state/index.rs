@@ -83,6 +83,11 @@ impl Index {
         Index { buckets: Vec::new(), bits: 0, len: 0 }
     }
 
+    /// Whether there is no row.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Bytes allocated.
     pub(crate) fn bytes(&self) -> u64 {
         (self.buckets.capacity() * size_of::<Bucket>()) as u64

@@ -197,6 +197,39 @@ impl KeyColumns {
         })
     }
 
+    /// Whether two rows are equal in the first `leaves` leaves.
+    pub(crate) fn same_rows(&self, a: u32, b: u32, leaves: usize) -> bool {
+        self.leaves.iter().take(leaves).all(|column| match column {
+            LeafColumn::Int(values, nulls) => {
+                values.get(a) == values.get(b) && is_null(nulls.as_ref(), a) == is_null(nulls.as_ref(), b)
+            }
+            LeafColumn::Wide(values, nulls) => {
+                values.get(a) == values.get(b) && is_null(nulls.as_ref(), a) == is_null(nulls.as_ref(), b)
+            }
+            LeafColumn::Bytes(values) => values.get(a) == values.get(b),
+            LeafColumn::Null => true,
+        })
+    }
+
+    /// How many leaves the first `fields` fields have.
+    pub(crate) fn leaves_of(&self, fields: usize) -> usize {
+        fn leaves(data_type: &DataType) -> usize {
+            match data_type {
+                DataType::Struct(fields) => 1 + fields.iter().map(|f| leaves(f.data_type())).sum::<usize>(),
+                _ => 1,
+            }
+        }
+        self.fields.iter().take(fields).map(|f| leaves(f.data_type())).sum()
+    }
+
+    /// The value of a row in a leaf of whole numbers, `None` if it is NULL or no such leaf.
+    pub(crate) fn int(&self, leaf: usize, row: u32) -> Option<i64> {
+        match self.leaves.get(leaf) {
+            Some(LeafColumn::Int(values, nulls)) if !is_null(nulls.as_ref(), row) => values.try_get(row),
+            _ => None,
+        }
+    }
+
     /// Stores the key of input row `i` as that of `row`.
     pub(crate) fn set(&mut self, input: &InputKeys<'_>, i: usize, row: u32) -> Result<()> {
         let (room, budget) = (self.room, &self.budget);

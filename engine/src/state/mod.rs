@@ -4,6 +4,7 @@
 //! | container | for | redistributed by |
 //! |---|---|---|
 //! | [`KeyedTable`] | one entry per key: keys and values as columns | the key's group |
+//! | [`Multimap`] | rows with weights by a key that is not theirs alone: the sides of a join | the key's group |
 //! | [`Slices`] | a keyed table per slice of event time, dropped whole | the key's group |
 //! | [`Cells`] | small named values | their key group, or all to everyone |
 //!
@@ -69,6 +70,7 @@ mod frozen;
 mod index;
 mod keys;
 mod leaf;
+mod multimap;
 mod page;
 pub mod reader;
 mod slices;
@@ -81,6 +83,7 @@ mod values;
 pub use budget::{Budget, Charge};
 pub use bytes::BytesColumn;
 pub use cells::Cells;
+pub use multimap::{Matches, Multimap, MultimapSpec, Probe};
 pub use page::{Column, Fixed};
 pub use slices::Slices;
 pub use snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, InStorage, Link, OperatorSnapshot, Piece};

@@ -83,7 +83,7 @@ impl Layout {
     }
 
     fn spec(&self) -> Result<TableSpec> {
-        let fields = self.schema.fields().iter().filter(|f| !f.name().starts_with('$'));
+        let fields = self.schema.fields().iter().filter(|f| !matches!(f.name().as_str(), "$group" | "$slice"));
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for field in fields {
             if keys.len() < self.keys {
@@ -135,7 +135,7 @@ impl Reader {
         let parts = [Parts { name, kind, chain, met: &met }];
         let all = KeyGroupRange::ALL;
         let entries = match kind {
-            ContainerKind::KeyedTable => {
+            ContainerKind::KeyedTable | ContainerKind::Multimap => {
                 let mut table = KeyedTable::new(Arc::new(layout.spec()?), budget)?;
                 Container::restore(&mut table, &parts, all)?;
                 Entries::Table(Box::new(table))

@@ -202,7 +202,8 @@ impl Frozen for FrozenSlices {
 
 impl Container for KeyedTable {
     fn freeze(&mut self, full: bool) -> Box<dyn Frozen> {
-        Box::new(FrozenTable([(None, KeyedTable::freeze(self, full))]))
+        let kind = ContainerKind::KeyedTable;
+        Box::new(FrozenTable { kind, table: [(None, KeyedTable::freeze(self, full))] })
     }
 
     fn restore(&mut self, chains: &[Parts<'_>], range: KeyGroupRange) -> Result<()> {
@@ -218,14 +219,16 @@ impl Container for KeyedTable {
     }
 }
 
-struct FrozenTable([(Option<i64>, FrozenRows); 1]);
+/// The frozen entries of one table.
+pub(crate) struct FrozenTable {
+    pub(crate) kind: ContainerKind,
+    pub(crate) table: [(Option<i64>, FrozenRows); 1],
+}
 
 impl Frozen for FrozenTable {
     fn encode(&self, each: &mut dyn FnMut(Encoded) -> Result<()>) -> Result<()> {
-        let [(_, rows)] = &self.0;
+        let [(_, rows)] = &self.table;
         let schema = table_schema(&rows.spec, false);
-        encode(&self.0, &schema, &mut |pieces| {
-            each(Encoded { kind: ContainerKind::KeyedTable, schema: schema.clone(), pieces })
-        })
+        encode(&self.table, &schema, &mut |pieces| each(Encoded { kind: self.kind, schema: schema.clone(), pieces }))
     }
 }

@@ -44,6 +44,8 @@ pub enum ContainerKind {
     Slices,
     /// [`Cells`](super::Cells).
     Cells,
+    /// [`Multimap`](super::Multimap).
+    Multimap,
 }
 
 /// Rows of a contiguous range of key groups.

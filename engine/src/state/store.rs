@@ -9,6 +9,7 @@
 
 use super::budget::Budget;
 use super::cells::Cells;
+use super::multimap::{Multimap, MultimapSpec};
 use super::slices::Slices;
 use super::snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, Link, OperatorSnapshot, Parts, Piece};
 use super::spill::encode::PART_BYTES;
@@ -137,6 +138,12 @@ impl StateStore {
     pub fn slices(&mut self, name: &str, spec: TableSpec) -> Result<State<Slices>> {
         let slices = Slices::new(Arc::new(spec), &self.budget.child(name))?;
         self.declare(name, ContainerKind::Slices, slices)
+    }
+
+    /// Declares a multimap; it is restored on return. Errors: as [`StateStore::keyed_table`].
+    pub fn multimap(&mut self, name: &str, spec: MultimapSpec) -> Result<State<Multimap>> {
+        let multimap = Multimap::new(spec, &self.budget.child(name))?;
+        self.declare(name, ContainerKind::Multimap, multimap)
     }
 
     /// Declares cells; they are restored on return. Errors: as [`StateStore::keyed_table`].

@@ -11,6 +11,7 @@
 //! - T3 `dirty` covers every live row changed since the last freeze: `intern` and `touch` set it, lookups do not.
 //! - T4 where there is a budget with a place on disk, whatever is above it goes there (see `paging.rs`).
 
+pub(crate) mod cluster;
 mod paging;
 
 use super::bits::RowBits;
@@ -46,6 +47,8 @@ pub struct KeyedTable {
     index: Index,
     /// The mixed hash of each row.
     hashes: Vec<u32>,
+    /// The mixed hash of each row's group columns, if the table is clustered: the order on disk.
+    clusters: Vec<u32>,
     live: RowBits,
     dirty: RowBits,
     base: RowBits,
@@ -75,6 +78,7 @@ impl KeyedTable {
             values,
             index: Index::new(),
             hashes: Vec::new(),
+            clusters: Vec::new(),
             live: RowBits::default(),
             dirty: RowBits::default(),
             base: RowBits::default(),
@@ -114,16 +118,12 @@ impl KeyedTable {
     /// Errors: `internal` if the columns do not fit the specification; `user` if the table is full.
     pub fn intern(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<usize> {
         self.relieve()?;
-        self.intern_rows(keys, hashes, rows)?;
-        if self.paged.is_some() {
-            self.page_in()?;
-        }
-        self.touch(rows);
-        Ok(self.created.len())
+        let clusters = self.clusters_of(keys, hashes.len())?;
+        self.intern_clustered(keys, hashes, &clusters, rows)
     }
 
-    /// Finds in memory, or creates, the entry of each row.
-    fn intern_rows(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
+    /// Finds in memory, or creates, the entry of each row. `clusters`: the hashes of the group columns of a clustered table.
+    fn intern_rows(&mut self, keys: &[ArrayRef], hashes: &[u64], clusters: &[u64], rows: &mut Vec<u32>) -> Result<()> {
         let decoded = decode(self.spec.keys(), keys, hashes.len())?;
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
         rows.clear();
@@ -140,6 +140,9 @@ impl KeyedTable {
                     Some(row) => row,
                     None => self.create(&input, i, hash)?,
                 };
+                if let (None, Some(cluster)) = (found, clusters.get(i)) {
+                    self.clusters[rows[i] as usize] = mix(*cluster);
+                }
             }
         }
         Ok(())
@@ -156,6 +159,11 @@ impl KeyedTable {
         if self.paged.is_some() {
             return self.lookup_paged(keys, hashes, rows);
         }
+        self.lookup_memory(keys, hashes, rows)
+    }
+
+    /// Like [`KeyedTable::lookup`], of the entries in memory only.
+    pub(crate) fn lookup_memory(&self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
         let decoded = decode(self.spec.keys(), keys, hashes.len())?;
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
         rows.clear();
@@ -239,6 +247,9 @@ impl KeyedTable {
         self.keys.ensure(room);
         self.values.iter_mut().for_each(|column| column.ensure(room));
         self.hashes.resize(room, 0);
+        if self.spec.is_clustered() {
+            self.clusters.resize(room, 0);
+        }
         for bits in [&mut self.live, &mut self.dirty, &mut self.base, &mut self.dead] {
             bits.ensure(room);
         }
@@ -248,7 +259,8 @@ impl KeyedTable {
     /// Charges what is not in pages.
     fn recharge(&mut self) {
         let bits: u64 = [&self.live, &self.dirty, &self.base, &self.dead].iter().map(|bits| bits.bytes()).sum();
-        let rows = (self.hashes.capacity() + self.free.capacity() + self.created.capacity()) * size_of::<u32>();
+        let rows = self.hashes.capacity() + self.clusters.capacity() + self.free.capacity() + self.created.capacity();
+        let rows = rows * size_of::<u32>();
         let own = size_of::<Self>() + self.values.capacity() * size_of::<Values>();
         self.charge.resize(bits + self.index.bytes() + self.keys.own_bytes() + (rows + own) as u64);
     }

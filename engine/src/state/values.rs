@@ -136,13 +136,14 @@ pub struct TableSpec {
     keys: Vec<FieldRef>,
     values: Vec<ValueColumn>,
     group_columns: usize,
+    is_clustered: bool,
 }
 
 impl TableSpec {
     /// A table with these key and value columns. No key column: a table of at most one entry.
     pub fn new(keys: impl IntoIterator<Item = FieldRef>, values: impl IntoIterator<Item = ValueColumn>) -> TableSpec {
         let keys: Vec<_> = keys.into_iter().collect();
-        TableSpec { group_columns: keys.len(), keys, values: values.into_iter().collect() }
+        TableSpec { group_columns: keys.len(), keys, values: values.into_iter().collect(), is_clustered: false }
     }
 
     /// Only the first `columns` key columns decide an entry's key group: they are what the operator's input is partitioned by.
@@ -150,6 +151,16 @@ impl TableSpec {
     pub fn grouped_by(mut self, columns: usize) -> TableSpec {
         self.group_columns = columns.min(self.keys.len());
         self
+    }
+
+    /// On disk, entries whose first key columns (see [`TableSpec::grouped_by`]) are equal are neighbours, and can be found by them.
+    pub(crate) fn clustered(mut self) -> TableSpec {
+        self.is_clustered = true;
+        self
+    }
+
+    pub(crate) fn is_clustered(&self) -> bool {
+        self.is_clustered
     }
 
     /// The key columns.

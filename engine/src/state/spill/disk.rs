@@ -15,6 +15,7 @@ use crate::state::values::TableSpec;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,19 +27,20 @@ const SIMILAR_RUNS: usize = 4;
 pub(crate) struct Codec(Option<RowConverter>);
 
 impl Codec {
-    fn new<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Codec> {
+    /// Of columns of these types.
+    pub(crate) fn of<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Codec> {
         let fields: Vec<SortField> = types.map(|t| SortField::new(t.clone())).collect();
         Ok(Codec(if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) }))
     }
 
     /// Of a table's keys.
     pub(crate) fn keys(spec: &TableSpec) -> Result<Codec> {
-        Codec::new(spec.keys().iter().map(|f| f.data_type()))
+        Codec::of(spec.keys().iter().map(|f| f.data_type()))
     }
 
     /// Of a table's values.
     pub(crate) fn values(spec: &TableSpec) -> Result<Codec> {
-        Codec::new(spec.values().iter().map(|v| v.data_type()))
+        Codec::of(spec.values().iter().map(|v| v.data_type()))
     }
 
     /// Of a batch.
@@ -145,7 +147,7 @@ impl Disk {
 
     /// Finds the newest version of each of `wanted`, which are hashes and indices of `keys`. Errors: a run cannot be read.
     pub(crate) fn find(&self, mut wanted: Vec<(u32, usize)>, keys: &Encoded) -> Result<Finds> {
-        wanted.sort_unstable();
+        wanted.sort_unstable_by(|a, b| (a.0, keys.row(a.1)).cmp(&(b.0, keys.row(b.1))));
         let mut finds = Finds::default();
         let mut buffer = vec![];
         for run in self.runs.iter().rev() {
@@ -219,7 +221,7 @@ impl Finds {
     }
 }
 
-/// A search that goes up in one run.
+/// A search that goes up in one run, in order of hash and key.
 struct Search<'a> {
     run: &'a Run,
     block: usize,
@@ -243,17 +245,16 @@ impl Search<'_> {
             }
             let mut at = self.at;
             while let Some(place) = entry(self.buffer, at) {
-                if place.hash() > hash {
-                    return Ok(None);
-                }
-                if place.hash() < hash {
-                    self.at = place.end();
-                } else if place.of(self.buffer).key == key {
-                    return Ok(Some(place));
+                match (place.hash(), place.of(self.buffer).key).cmp(&(hash, key)) {
+                    Ordering::Greater => return Ok(None),
+                    Ordering::Equal => return Ok(Some(place)),
+                    Ordering::Less => self.at = place.end(),
                 }
                 at = place.end();
             }
+            // Nothing that is wanted later is in a block that ends before this: many entries may have one hash.
             block += 1;
+            self.block = block;
         }
         Ok(None)
     }

@@ -64,14 +64,53 @@ impl Merge {
         Ok(merge)
     }
 
-    /// The next entry with the epoch of its run, `None` at the end. Errors: a run cannot be read.
-    pub(crate) fn next(&mut self) -> Result<Option<(Entry<'_>, u64)>> {
+    /// Goes on to the first entry at or after this one. Calls go up.
+    pub(crate) fn seek(&mut self, hash: u32, key: &[u8]) -> Result<()> {
+        self.settle()?;
+        for source in &mut self.sources {
+            if source.key().is_some_and(|k| k >= (hash, key)) {
+                continue;
+            }
+            if !source.run.may_have(hash) {
+                // It stands aside until a hash comes that it may have.
+                source.place = None;
+                continue;
+            }
+            let loaded = source.next_block.saturating_sub(1);
+            let first = source.run.first_block(hash, loaded);
+            if first > loaded || source.place.is_none() {
+                source.next_block = first;
+                source.place = None;
+                source.block.clear();
+                source.advance()?;
+            }
+            while source.key().is_some_and(|k| k < (hash, key)) {
+                source.advance()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the next entry's hash and key are such.
+    pub(crate) fn peek(&mut self, is_such: impl FnOnce(u32, &[u8]) -> bool) -> Result<bool> {
+        self.settle()?;
+        Ok(self.sources.iter().filter_map(Source::key).min().is_some_and(|(hash, key)| is_such(hash, key)))
+    }
+
+    /// Leaves what was given.
+    fn settle(&mut self) -> Result<()> {
         for (i, source) in self.sources.iter_mut().enumerate() {
             if self.done >> i & 1 == 1 {
                 source.advance()?;
             }
         }
         self.done = 0;
+        Ok(())
+    }
+
+    /// The next entry with the epoch of its run, `None` at the end. Errors: a run cannot be read.
+    pub(crate) fn next(&mut self) -> Result<Option<(Entry<'_>, u64)>> {
+        self.settle()?;
         let mut best: Option<usize> = None;
         for (i, source) in self.sources.iter().enumerate() {
             let Some(key) = source.key() else { continue };

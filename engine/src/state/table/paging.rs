@@ -72,15 +72,19 @@ impl KeyedTable {
 
     /// Writes everything to disk if the memory is needed: handles die by it.
     pub(crate) fn relieve(&mut self) -> Result<()> {
+        if self.needs_relief() { self.spill() } else { Ok(()) }
+    }
+
+    /// Whether memory is needed, and this table has enough of it.
+    pub(crate) fn needs_relief(&self) -> bool {
         let over = self.budget.over_bytes();
         if over == 0 || self.budget.spill().is_none() || self.spec.keys().is_empty() || self.top == 0 {
-            return Ok(());
+            return false;
         }
         let limit = self.budget.limit_bytes();
         let bytes = self.memory_bytes();
         let is_large = bytes >= limit / 16;
-        let is_needed = over >= limit / 8 && bytes >= SMALL_BYTES.min(limit / 64);
-        if is_large || is_needed { self.spill() } else { Ok(()) }
+        is_large || over >= limit / 8 && bytes >= SMALL_BYTES.min(limit / 64)
     }
 
     /// Writes everything to disk.
@@ -96,7 +100,8 @@ impl KeyedTable {
         }
         let mut rows: Vec<u64> = Vec::with_capacity(self.live.count());
         let live = std::iter::successors(self.live.next(0), |row| self.live.next(row + 1));
-        rows.extend(live.map(|row| u64::from(self.hashes[row as usize]) << 32 | u64::from(row)));
+        let hashes = order(&self.spec, &self.hashes, &self.clusters);
+        rows.extend(live.map(|row| u64::from(hashes[row as usize]) << 32 | u64::from(row)));
         rows.sort_unstable();
         if !rows.is_empty() || !graves.is_empty() {
             let mut writer = paged.disk.writer((rows.len() + graves.len()) as u64)?;
@@ -121,12 +126,12 @@ impl KeyedTable {
         let input = InputKeys::new(&columns)?;
         let Some(paged) = &mut self.paged else { return Ok(()) };
         let keys = paged.disk.keys.encode(&columns)?;
+        let order = order(&self.spec, &self.hashes, &self.clusters);
         for (i, row) in dead.iter().enumerate() {
-            let hash = self.hashes[*row as usize];
-            match self.index.find(hash, |other| self.keys.same(&input, i, other)) {
+            match self.index.find(self.hashes[*row as usize], |other| self.keys.same(&input, i, other)) {
                 // Made again since: the new version overwrites the one that the snapshots have.
                 Some(again) => self.base.set(again),
-                None => drop(paged.disk.graves.insert((hash, keys.row(i).into()), true)),
+                None => drop(paged.disk.graves.insert((order[*row as usize], keys.row(i).into()), true)),
             }
         }
         Ok(())
@@ -176,6 +181,7 @@ impl KeyedTable {
         self.values = self.spec.values().iter().map(|column| Values::new(column, &self.budget)).collect();
         self.index = Index::new();
         self.hashes = Vec::new();
+        self.clusters = Vec::new();
         for bits in [&mut self.live, &mut self.dirty, &mut self.base, &mut self.dead] {
             *bits = RowBits::default();
         }
@@ -196,7 +202,8 @@ impl KeyedTable {
         paged.is_changed = true;
         paged.on_disk.ensure(self.room);
         let has_graves = !paged.disk.graves.is_empty();
-        let may_be_there = |row: &u32| has_graves || paged.disk.may_have(self.hashes[*row as usize]);
+        let order = order(&self.spec, &self.hashes, &self.clusters);
+        let may_be_there = |row: &u32| has_graves || paged.disk.may_have(order[*row as usize]);
         // Places in `created`.
         let places: Vec<usize> = (0..self.created.len()).filter(|i| may_be_there(&self.created[*i])).collect();
         if places.is_empty() {
@@ -206,7 +213,7 @@ impl KeyedTable {
         let keys = paged.disk.keys.encode(&self.keys.gather(&rows)?)?;
         let mut wanted = Vec::with_capacity(rows.len());
         for (i, row) in rows.iter().enumerate() {
-            let hash = self.hashes[*row as usize];
+            let hash = order[*row as usize];
             let grave = if has_graves { paged.disk.graves.remove(&(hash, keys.row(i).into())) } else { None };
             match grave {
                 Some(is_dirty) => {
@@ -255,7 +262,8 @@ impl KeyedTable {
 
     /// [`KeyedTable::lookup`] for a table on disk.
     pub(super) fn lookup_paged(&mut self, keys: &[ArrayRef], hashes: &[u64], rows: &mut Vec<u32>) -> Result<()> {
-        self.intern_rows(keys, hashes, rows)?;
+        let clusters = self.clusters_of(keys, hashes.len())?;
+        self.intern_rows(keys, hashes, &clusters, rows)?;
         self.page_in()?;
         let absent = std::mem::take(&mut self.created);
         self.remove(&absent)?;
@@ -274,8 +282,9 @@ impl KeyedTable {
             return Ok(());
         }
         let keys = paged.disk.keys.encode(&self.keys.gather(&hidden)?)?;
+        let order = order(&self.spec, &self.hashes, &self.clusters);
         for (i, row) in hidden.iter().enumerate() {
-            let hash = self.hashes[*row as usize];
+            let hash = order[*row as usize];
             paged.disk.graves.insert((hash, keys.row(i).into()), self.base.test(*row));
         }
         Ok(())
@@ -324,8 +333,13 @@ impl KeyedTable {
         let loaded =
             paged.disk.values.decode(value_ends.iter().map(|(a, b)| values.get(*a..*b).unwrap_or_default()))?;
         let input = InputKeys::new(&columns)?;
-        for (i, (hash, ..)) in found.iter().enumerate() {
-            rows.push(self.create(&input, i, *hash)?);
+        let hashes = self.index_hashes(&columns, found.iter().map(|f| f.0))?;
+        for (i, ((cluster, ..), hash)) in found.iter().zip(hashes).enumerate() {
+            let row = self.create(&input, i, hash)?;
+            if let Some(slot) = self.clusters.get_mut(row as usize) {
+                *slot = *cluster;
+            }
+            rows.push(row);
         }
         self.len -= found.len();
         self.created.clear();
@@ -339,6 +353,11 @@ impl KeyedTable {
         }
         Ok(true)
     }
+}
+
+/// The hashes by which entries are ordered on disk.
+fn order<'a>(spec: &TableSpec, hashes: &'a [u32], clusters: &'a [u32]) -> &'a [u32] {
+    if spec.is_clustered() { clusters } else { hashes }
 }
 
 /// Writes the graves before an entry, or all that are left.
