@@ -83,7 +83,7 @@ mod values;
 pub use budget::{Budget, Charge};
 pub use bytes::BytesColumn;
 pub use cells::Cells;
-pub use multimap::{Matches, Multimap, MultimapSpec, Probe};
+pub use multimap::{Evicted, Matches, Multimap, MultimapSpec, Probe};
 pub use page::{Column, Fixed};
 pub use slices::Slices;
 pub use snapshot::{Chain, ContainerKind, ContainerSnapshot, FORMAT, InStorage, Link, OperatorSnapshot, Piece};

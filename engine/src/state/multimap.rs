@@ -19,7 +19,7 @@
 //! Invariants
 //! - M1 no entry in memory has weight 0 between two calls.
 //! - M2 an entry in memory is newer than any version of it on disk; probes find each entry once.
-//! - M3 only [`Multimap::update`], [`Multimap::evict`] and [`Multimap::scan`] move entries: handles and probes die by them.
+//! - M3 every call on `&mut` may move entries: handles and probes die by it.
 
 mod links;
 mod probe;
@@ -45,6 +45,8 @@ pub use probe::{Matches, Probe};
 
 /// The name of the column of weights in snapshots.
 const WEIGHT: &str = "$weight";
+/// The name of the column of partners.
+const PARTNERS: &str = "$partners";
 /// Entries taken at a time.
 const CHUNK_ROWS: usize = 4096;
 
@@ -55,13 +57,15 @@ pub struct MultimapSpec {
     rows: Vec<FieldRef>,
     time: Option<usize>,
     has_totals: bool,
+    has_partners: bool,
+    in_one_group: bool,
 }
 
 impl MultimapSpec {
     /// Entries of these key columns and row columns. No key column: all entries have one key.
     pub fn new(keys: impl IntoIterator<Item = FieldRef>, rows: impl IntoIterator<Item = FieldRef>) -> MultimapSpec {
         let (keys, rows) = (keys.into_iter().collect(), rows.into_iter().collect());
-        MultimapSpec { keys, rows, time: None, has_totals: false }
+        MultimapSpec { keys, rows, time: None, has_totals: false, has_partners: false, in_one_group: false }
     }
 
     /// Entries may be evicted by this column, counted over key and row columns: a whole number or a timestamp.
@@ -74,10 +78,34 @@ impl MultimapSpec {
         MultimapSpec { has_totals: true, ..self }
     }
 
+    /// Keeps a number with each entry, 0 at first: how many partners it has on the other side of a join.
+    pub fn with_partners(self) -> MultimapSpec {
+        MultimapSpec { has_partners: true, ..self }
+    }
+
+    /// All entries belong to the first key group, whatever their keys: for input that is not partitioned.
+    pub fn in_one_group(self) -> MultimapSpec {
+        MultimapSpec { in_one_group: true, ..self }
+    }
+
     fn table(&self) -> TableSpec {
         let columns = self.keys.iter().chain(&self.rows).cloned();
-        TableSpec::new(columns, [ValueColumn::new(WEIGHT, 0i64)]).grouped_by(self.keys.len()).clustered()
+        let names = [WEIGHT, PARTNERS].into_iter().take(1 + usize::from(self.has_partners));
+        let group_columns = if self.in_one_group { 0 } else { self.keys.len() };
+        TableSpec::new(columns, names.map(|name| ValueColumn::new(name, 0i64)))
+            .grouped_by(group_columns)
+            .clustered_by(self.keys.len())
     }
+}
+
+/// Entries that were evicted.
+pub struct Evicted<'a> {
+    /// Key columns, then row columns.
+    pub columns: &'a [ArrayRef],
+    /// Their weights.
+    pub weights: &'a [i64],
+    /// The numbers of their partners; empty if the specification has none.
+    pub partners: &'a [i64],
 }
 
 /// How old entries are.
@@ -119,7 +147,9 @@ impl Multimap {
         };
         let links = Links::new(columns.leaves_of(spec.keys.len()), budget);
         let total = TableSpec::new(spec.keys.iter().cloned(), [ValueColumn::new(WEIGHT, 0i64)]);
-        let totals = spec.has_totals.then(|| KeyedTable::new(Arc::new(total), budget)).transpose()?;
+        // Where an entry is its key, its weight is the total.
+        let has_totals = spec.has_totals && !spec.rows.is_empty();
+        let totals = has_totals.then(|| KeyedTable::new(Arc::new(total), budget)).transpose()?;
         let (hashes, handles) = (Vec::new(), Vec::new());
         Ok(Multimap { spec, table, links, ages, totals, negative: 0, hashes, handles })
     }
@@ -202,11 +232,88 @@ impl Multimap {
     /// The sum of the weights of each key, 0 where there is no entry, into `out` (cleared first).
     /// Errors: `internal` if the specification has no totals.
     pub fn totals(&mut self, keys: &[ArrayRef], key_hashes: &[u64], out: &mut Vec<i64>) -> Result<()> {
-        let Some(totals) = &mut self.totals else { return Err(Error::internal("a multimap without totals")) };
+        let Some(totals) = &mut self.totals else {
+            return if self.spec.rows.is_empty() { self.find(keys, key_hashes, &[], out) } else { Err(no_totals()) };
+        };
         totals.lookup(keys, key_hashes, &mut self.handles)?;
-        let column = totals.column::<i64>(0)?;
-        out.clear();
-        out.extend(self.handles.iter().map(|row| column.try_get(*row).unwrap_or(0)));
+        gather(totals, 0, &self.handles, out)
+    }
+
+    /// The next keys, `limit` at most, with the sums of their weights; `None` at the end. Errors: as [`Multimap::totals`].
+    pub fn scan_totals(&mut self, cursor: &mut Cursor, limit: usize) -> Result<Option<(Vec<ArrayRef>, Vec<i64>)>> {
+        let Some(totals) = &mut self.totals else {
+            if !self.spec.rows.is_empty() {
+                return Err(no_totals());
+            }
+            let mut matches = Matches::default();
+            return match self.scan(cursor, limit, &mut matches)? {
+                true => Ok(Some((self.columns(&matches)?, self.weights(&matches)?))),
+                false => Ok(None),
+            };
+        };
+        if !totals.scan(cursor, limit, &mut self.handles)? {
+            return Ok(None);
+        }
+        let mut sums = Vec::new();
+        gather(totals, 0, &self.handles, &mut sums)?;
+        Ok(Some((totals.keys(&self.handles)?, sums)))
+    }
+
+    /// The weights of exactly these entries, 0 where there is none, into `weights` (cleared first).
+    /// Errors: `internal` if the columns do not fit the specification.
+    pub fn find(
+        &mut self,
+        keys: &[ArrayRef],
+        key_hashes: &[u64],
+        rows: &[ArrayRef],
+        weights: &mut Vec<i64>,
+    ) -> Result<()> {
+        self.locate(keys, key_hashes, rows)?;
+        gather(&self.table, 0, &self.handles, weights)
+    }
+
+    /// The numbers of partners of exactly these entries, 0 where there is none, into `partners` (cleared first). Errors: as
+    /// [`Multimap::find`]; `internal` if the specification has no partners.
+    pub fn find_partners(
+        &mut self,
+        keys: &[ArrayRef],
+        key_hashes: &[u64],
+        rows: &[ArrayRef],
+        partners: &mut Vec<i64>,
+    ) -> Result<()> {
+        self.locate(keys, key_hashes, rows)?;
+        gather(&self.table, 1, &self.handles, partners)
+    }
+
+    /// Sets the numbers of partners of these entries; those that are not there are left out. Errors: as [`Multimap::find_partners`].
+    pub fn set_partners(
+        &mut self,
+        keys: &[ArrayRef],
+        key_hashes: &[u64],
+        rows: &[ArrayRef],
+        partners: &[i64],
+    ) -> Result<()> {
+        self.locate(keys, key_hashes, rows)?;
+        let column = self.table.column_mut::<i64>(1)?;
+        let set = self.handles.iter().zip(partners).filter(|(row, _)| **row != KeyedTable::ABSENT);
+        set.for_each(|(row, value)| column[*row] = *value);
+        self.handles.retain(|row| *row != KeyedTable::ABSENT);
+        self.table.touch(&self.handles);
+        Ok(())
+    }
+
+    /// Puts the handles of entries into `handles`, and brings them into memory.
+    fn locate(&mut self, keys: &[ArrayRef], key_hashes: &[u64], rows: &[ArrayRef]) -> Result<()> {
+        self.relieve()?;
+        let columns = [keys, rows].concat();
+        self.hashes.clear();
+        self.hashes.extend_from_slice(key_hashes);
+        hash_more(rows, keys.len(), &mut self.hashes)?;
+        self.table.lookup(&columns, &self.hashes, &mut self.handles)?;
+        if self.table.is_paged() {
+            let there: Vec<u32> = self.handles.iter().copied().filter(|row| *row != KeyedTable::ABSENT).collect();
+            self.links.add(&self.table, &there);
+        }
         Ok(())
     }
 
@@ -240,8 +347,8 @@ impl Multimap {
     }
 
     /// Removes all entries whose time is before `before`, in the unit of its column; NULL is never. Each gets them in chunks: their columns
-    /// (keys, then rows) and weights. Returns how many they were. Errors: those of `each`; what is on disk cannot be read.
-    pub fn evict(&mut self, before: i64, each: &mut dyn FnMut(&[ArrayRef], &[i64]) -> Result<()>) -> Result<u64> {
+    /// (keys, then rows), weights, and numbers of partners if there are any. Returns how many they were. Errors: those of `each`; what is on disk cannot be read.
+    pub fn evict(&mut self, before: i64, each: &mut dyn FnMut(Evicted<'_>) -> Result<()>) -> Result<u64> {
         let mut evicted = 0;
         loop {
             self.relieve()?;
@@ -289,7 +396,7 @@ impl Multimap {
         number: i64,
         before: i64,
         kept: &mut Bucket,
-        each: &mut dyn FnMut(&[ArrayRef], &[i64]) -> Result<()>,
+        each: &mut dyn FnMut(Evicted<'_>) -> Result<()>,
     ) -> Result<u64> {
         let mut evicted = 0;
         let mut rows = Vec::new();
@@ -331,10 +438,14 @@ impl Multimap {
     }
 
     /// Removes entries in memory, and hands them on.
-    fn expel(&mut self, rows: &[u32], each: &mut dyn FnMut(&[ArrayRef], &[i64]) -> Result<()>) -> Result<u64> {
+    fn expel(&mut self, rows: &[u32], each: &mut dyn FnMut(Evicted<'_>) -> Result<()>) -> Result<u64> {
         for rows in rows.chunks(CHUNK_ROWS) {
             let columns = self.table.keys(rows)?;
-            let weights: Vec<i64> = rows.iter().map(|row| self.weight(*row)).collect::<Result<_>>()?;
+            let (mut weights, mut partners) = (Vec::new(), Vec::new());
+            gather(&self.table, 0, rows, &mut weights)?;
+            if self.spec.has_partners {
+                gather(&self.table, 1, rows, &mut partners)?;
+            }
             self.negative -= weights.iter().filter(|w| **w < 0).count() as i64;
             self.remove(rows)?;
             if let Some(totals) = &mut self.totals {
@@ -345,13 +456,9 @@ impl Multimap {
                 let zero = add_weights(totals, &self.handles, Some(&less), &mut 0)?;
                 totals.remove(&zero)?;
             }
-            each(&columns, &weights)?;
+            each(Evicted { columns: &columns, weights: &weights, partners: &partners })?;
         }
         Ok(rows.len() as u64)
-    }
-
-    fn weight(&self, row: u32) -> Result<i64> {
-        Ok(self.table.column::<i64>(0)?.try_get(row).unwrap_or(0))
     }
 
     /// Makes lists, times and totals of a table that was restored.
@@ -432,9 +539,21 @@ fn add_weights(table: &mut KeyedTable, rows: &[u32], weights: Option<&[i64]>, ne
     Ok(zero)
 }
 
-/// The weights of a column of a snapshot or a run.
-fn weights_of(values: &[ArrayRef]) -> &[i64] {
-    values.first().and_then(|c| c.as_primitive_opt::<Int64Type>()).map_or(&[], |c| c.values())
+/// The values of some rows, 0 where there is none.
+fn gather(table: &KeyedTable, column: usize, rows: &[u32], out: &mut Vec<i64>) -> Result<()> {
+    let column = table.column::<i64>(column)?;
+    out.clear();
+    out.extend(rows.iter().map(|row| column.try_get(*row).unwrap_or(0)));
+    Ok(())
+}
+
+fn no_totals() -> Error {
+    Error::internal("a multimap without totals")
+}
+
+/// The values of a column of a run.
+fn ints_of(values: &[ArrayRef], column: usize) -> &[i64] {
+    values.get(column).and_then(|c| c.as_primitive_opt::<Int64Type>()).map_or(&[], |c| c.values())
 }
 
 impl Container for Multimap {

@@ -47,7 +47,7 @@ pub struct KeyedTable {
     index: Index,
     /// The mixed hash of each row.
     hashes: Vec<u32>,
-    /// The mixed hash of each row's group columns, if the table is clustered: the order on disk.
+    /// The mixed hash of each row's cluster columns, if the table has any: the order on disk.
     clusters: Vec<u32>,
     live: RowBits,
     dirty: RowBits,
@@ -122,7 +122,7 @@ impl KeyedTable {
         self.intern_clustered(keys, hashes, &clusters, rows)
     }
 
-    /// Finds in memory, or creates, the entry of each row. `clusters`: the hashes of the group columns of a clustered table.
+    /// Finds in memory, or creates, the entry of each row. `clusters`: the hashes of the cluster columns, if there are any.
     fn intern_rows(&mut self, keys: &[ArrayRef], hashes: &[u64], clusters: &[u64], rows: &mut Vec<u32>) -> Result<()> {
         let decoded = decode(self.spec.keys(), keys, hashes.len())?;
         let input = InputKeys::new(decoded.as_deref().unwrap_or(keys))?;
@@ -247,7 +247,7 @@ impl KeyedTable {
         self.keys.ensure(room);
         self.values.iter_mut().for_each(|column| column.ensure(room));
         self.hashes.resize(room, 0);
-        if self.spec.is_clustered() {
+        if self.spec.cluster_columns().is_some() {
             self.clusters.resize(room, 0);
         }
         for bits in [&mut self.live, &mut self.dirty, &mut self.base, &mut self.dead] {

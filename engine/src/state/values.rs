@@ -136,14 +136,15 @@ pub struct TableSpec {
     keys: Vec<FieldRef>,
     values: Vec<ValueColumn>,
     group_columns: usize,
-    is_clustered: bool,
+    /// How many of the first key columns make a cluster, if there are clusters.
+    clustered_by: Option<usize>,
 }
 
 impl TableSpec {
     /// A table with these key and value columns. No key column: a table of at most one entry.
     pub fn new(keys: impl IntoIterator<Item = FieldRef>, values: impl IntoIterator<Item = ValueColumn>) -> TableSpec {
         let keys: Vec<_> = keys.into_iter().collect();
-        TableSpec { group_columns: keys.len(), keys, values: values.into_iter().collect(), is_clustered: false }
+        TableSpec { group_columns: keys.len(), keys, values: values.into_iter().collect(), clustered_by: None }
     }
 
     /// Only the first `columns` key columns decide an entry's key group: they are what the operator's input is partitioned by.
@@ -153,14 +154,15 @@ impl TableSpec {
         self
     }
 
-    /// On disk, entries whose first key columns (see [`TableSpec::grouped_by`]) are equal are neighbours, and can be found by them.
-    pub(crate) fn clustered(mut self) -> TableSpec {
-        self.is_clustered = true;
+    /// On disk, entries whose first `columns` key columns are equal are neighbours, and can be found by them.
+    pub(crate) fn clustered_by(mut self, columns: usize) -> TableSpec {
+        self.clustered_by = Some(columns.min(self.keys.len()));
         self
     }
 
-    pub(crate) fn is_clustered(&self) -> bool {
-        self.is_clustered
+    /// The number of columns that [`TableSpec::clustered_by`] said, if it was asked.
+    pub(crate) fn cluster_columns(&self) -> Option<usize> {
+        self.clustered_by
     }
 
     /// The key columns.

@@ -5,7 +5,7 @@ use super::super::index::{NONE, mix};
 use super::super::table::KeyedTable;
 use super::super::table::cluster::{ClusterSearch, Found, Wanted, prefixes};
 use super::super::values::TableSpec;
-use super::{Multimap, weights_of};
+use super::{Multimap, gather, ints_of};
 use crate::error::{Error, Result};
 use arrow::array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow::compute;
@@ -170,13 +170,24 @@ impl Multimap {
 
     /// The weights of the entries.
     pub fn weights(&self, matches: &Matches) -> Result<Vec<i64>> {
+        self.values(matches, 0)
+    }
+
+    /// The numbers of partners of the entries. Errors: `internal` if the specification has none.
+    pub fn partners(&self, matches: &Matches) -> Result<Vec<i64>> {
+        self.values(matches, 1)
+    }
+
+    fn values(&self, matches: &Matches, column: usize) -> Result<Vec<i64>> {
+        let mut out = Vec::with_capacity(matches.len());
         match &matches.found {
-            None => matches.handles.iter().map(|row| self.weight(*row)).collect(),
+            None => gather(&self.table, column, &matches.handles, &mut out)?,
             Some(found) => {
-                let weights = weights_of(&found.values);
-                Ok(matches.handles.iter().map(|at| weights.get(*at as usize).copied().unwrap_or(0)).collect())
+                let values = ints_of(&found.values, column);
+                out.extend(matches.handles.iter().map(|at| values.get(*at as usize).copied().unwrap_or(0)));
             }
         }
+        Ok(out)
     }
 }
 

@@ -27,10 +27,25 @@ fn entry(row: &Row) -> Entry {
     (row.0.clone(), row.1.map(canonical), row.2, row.3.clone())
 }
 
+/// A row that makes this entry.
+fn row(e: &Entry) -> Row {
+    let float = e.1.map(|bits| if bits == u64::MAX { f64::NAN } else { f64::from_bits(bits) });
+    (e.0.clone(), float, e.2, e.3.clone())
+}
+
+fn hash_of(e: &Entry) -> u64 {
+    columns(&[row(e)]).1[0]
+}
+
+/// Some number that every entry has as that of its partners.
+fn partners(entry: &Entry) -> i64 {
+    1 + entry.2.unwrap_or(7) % 100
+}
+
 fn spec() -> MultimapSpec {
     let field = |name: &str, t: DataType| Arc::new(Field::new(name, t, true));
     let keys = [field("k", DataType::Utf8), field("f", DataType::Float64)];
-    MultimapSpec::new(keys, [field("t", MS), field("v", DataType::Utf8)]).evicted_by(2).with_totals()
+    MultimapSpec::new(keys, [field("t", MS), field("v", DataType::Utf8)]).evicted_by(2).with_totals().with_partners()
 }
 
 fn random_row(rng: &mut Rng, now: i64) -> Row {
@@ -121,7 +136,15 @@ impl Fleet {
             let (keys, hashes, values) = columns(mine);
             let weights: Vec<i64> = places.iter().map(|i| rows[*i].1).collect();
             let all_one = weights.iter().all(|w| *w == 1);
-            map.lock().update(&keys, &hashes, &values, (!all_one).then_some(&weights)).unwrap();
+            let mut map = map.lock();
+            map.update(&keys, &hashes, &values, (!all_one).then_some(&weights)).unwrap();
+            let (mut found, all) = (vec![], mine.iter().map(entry).collect::<Vec<_>>());
+            map.set_partners(&keys, &hashes, &values, &all.iter().map(partners).collect::<Vec<_>>()).unwrap();
+            map.find(&keys, &hashes, &values, &mut found).unwrap();
+            assert_eq!(found, all.iter().map(|e| self.model.get(e).copied().unwrap_or(0)).collect::<Vec<_>>());
+            map.find_partners(&keys, &hashes, &values, &mut found).unwrap();
+            let there = |e: &Entry| if self.model.contains_key(e) { partners(e) } else { 0 };
+            assert_eq!(found, all.iter().map(there).collect::<Vec<_>>());
         });
         assert_eq!(self.stores.iter().map(|(_, m)| m.lock().len()).sum::<usize>(), self.model.len());
         let negative = self.stores.iter().any(|(_, m)| m.lock().has_negative());
@@ -137,6 +160,8 @@ impl Fleet {
             while map.next(&mut probe, limit, &mut matches).unwrap() {
                 assert!(matches.len() <= limit && matches.rows().len() == matches.len());
                 let (columns, weights) = (map.columns(&matches).unwrap(), map.weights(&matches).unwrap());
+                let of_entries: Vec<i64> = entries(&columns).iter().map(partners).collect();
+                assert_eq!(map.partners(&matches).unwrap(), of_entries);
                 for ((row, entry), weight) in matches.rows().iter().zip(entries(&columns)).zip(weights) {
                     let twice = pairs.insert((places[*row as usize], entry), weight);
                     assert_eq!(twice, None);
@@ -162,8 +187,9 @@ impl Fleet {
     fn evict(&mut self, before: i64) {
         let mut evicted = Model::new();
         for (_, map) in &self.stores {
-            let count = map.lock().evict(before, &mut |columns, weights| {
-                evicted.extend(entries(columns).into_iter().zip(weights.iter().copied()));
+            let count = map.lock().evict(before, &mut |e| {
+                assert_eq!(e.partners, entries(e.columns).iter().map(partners).collect::<Vec<_>>());
+                evicted.extend(entries(e.columns).into_iter().zip(e.weights.iter().copied()));
                 Ok(())
             });
             count.unwrap();
@@ -176,7 +202,7 @@ impl Fleet {
 
     fn scan(&self, limit: usize) {
         let mut all = Model::new();
-        for (_, map) in &self.stores {
+        for (s, (_, map)) in self.stores.iter().enumerate() {
             let (mut map, mut cursor, mut matches) = (map.lock(), Cursor::default(), Matches::default());
             while map.scan(&mut cursor, limit, &mut matches).unwrap() {
                 let (columns, weights) = (map.columns(&matches).unwrap(), map.weights(&matches).unwrap());
@@ -184,6 +210,12 @@ impl Fleet {
                     assert_eq!(all.insert(entry, weight), None);
                 }
             }
+            let (mut cursor, mut sums) = (Cursor::default(), 0);
+            while let Some((_, totals)) = map.scan_totals(&mut cursor, limit).unwrap() {
+                sums += totals.iter().sum::<i64>();
+            }
+            let owner = |e: &&Entry| KeyGroup::of(hash_of(e)).owner(self.stores.len() as u32) as usize == s;
+            assert_eq!(sums, self.model.iter().filter(|(e, _)| owner(e)).map(|(_, w)| w).sum::<i64>());
             let negative = map.find_negative().unwrap();
             assert_eq!(negative.is_some(), map.has_negative());
         }
@@ -224,9 +256,8 @@ fn random_history(seed: u64, limit_bytes: u64, steps: usize) {
                 *weight = rng.below(4) as i64;
                 let known = fleet.model.keys().nth(rng.below(1 + fleet.model.len() as u64) as usize);
                 if let (Some(e), true) = (known, rng.below(2) == 0) {
-                    let float = e.1.map(|bits| if bits == u64::MAX { f64::NAN } else { f64::from_bits(bits) });
-                    *row = (e.0.clone(), float, e.2, e.3.clone());
                     *weight = -fleet.model[e];
+                    *row = self::row(e);
                 }
             }
         }
@@ -237,10 +268,6 @@ fn random_history(seed: u64, limit_bytes: u64, steps: usize) {
         let probing: Vec<Row> = (0..rng.below(30)).map(|_| random_row(&mut rng, now)).collect();
         fleet.probe(&probing, 1 + rng.below(200) as usize);
         // At a barrier no weight is below 0.
-        let row = |e: &Entry| {
-            let float = e.1.map(|bits| if bits == u64::MAX { f64::NAN } else { f64::from_bits(bits) });
-            (e.0.clone(), float, e.2, e.3.clone())
-        };
         let below: Vec<_> = fleet.model.iter().filter(|(_, w)| **w < 0).map(|(e, w)| (row(e), 1 - w)).collect();
         fleet.update(&below);
         match rng.below(6) {

@@ -68,11 +68,11 @@ impl KeyedTable {
         Ok(self.created.len())
     }
 
-    /// The hashes of the group columns, if the table is clustered.
+    /// The hashes of the cluster columns, if there are any.
     pub(super) fn clusters_of(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
         let mut clusters = Vec::new();
-        if self.spec.is_clustered() {
-            hash_rows(keys.get(..self.spec.group_columns()).unwrap_or(keys), rows, &mut clusters)?;
+        if let Some(columns) = self.spec.cluster_columns() {
+            hash_rows(keys.get(..columns).unwrap_or(keys), rows, &mut clusters)?;
         }
         Ok(clusters)
     }
@@ -83,7 +83,7 @@ impl KeyedTable {
         keys: &[ArrayRef],
         stored: impl ExactSizeIterator<Item = u32>,
     ) -> Result<Vec<u32>> {
-        if !self.spec.is_clustered() {
+        if self.spec.cluster_columns().is_none() {
             return Ok(stored.collect());
         }
         let mut hashes = Vec::new();
@@ -95,7 +95,7 @@ impl KeyedTable {
         &self.keys
     }
 
-    /// The mixed hash of the group columns of each row of a clustered table.
+    /// The mixed hash of the cluster columns of each row of a clustered table.
     pub(crate) fn clusters(&self) -> &[u32] {
         &self.clusters
     }
@@ -195,5 +195,5 @@ impl ClusterSearch {
 
 /// How the first columns of keys are encoded: the beginning of the whole key's encoding.
 pub(crate) fn prefixes(spec: &TableSpec) -> Result<Codec> {
-    Codec::of(spec.keys().iter().take(spec.group_columns()).map(|f| f.data_type()))
+    Codec::of(spec.keys().iter().take(spec.cluster_columns().unwrap_or(0)).map(|f| f.data_type()))
 }

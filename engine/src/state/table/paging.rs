@@ -357,7 +357,7 @@ impl KeyedTable {
 
 /// The hashes by which entries are ordered on disk.
 fn order<'a>(spec: &TableSpec, hashes: &'a [u32], clusters: &'a [u32]) -> &'a [u32] {
-    if spec.is_clustered() { clusters } else { hashes }
+    if spec.cluster_columns().is_some() { clusters } else { hashes }
 }
 
 /// Writes the graves before an entry, or all that are left.
