@@ -6,7 +6,8 @@
 //!
 //! Invariants
 //! - P1 the partial columns of a group are its state columns, in order.
-//! - P2 counts and folds of DISTINCT aggregates take in nothing but what [`Program::update_distinct`] gives them.
+//! - P2 counts and folds of DISTINCT aggregates take in nothing but what [`Program::update_distinct`] gives them, folds over kept values
+//!   nothing but what [`Program::update_kept`] does.
 
 use super::finish::finish;
 use super::fold::{self, Fold, FoldKind, Rows};
@@ -15,6 +16,7 @@ use super::{Aggregate, Function};
 use crate::expr::{self, Expr, Kept};
 use arrow::array::{Array, ArrayRef, Int64Array, new_empty_array};
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
+use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ struct Mask {
     filter: Option<usize>,
     /// Each value once.
     distinct: bool,
+    /// All values are kept, because a fold cannot take one back: it is folded anew.
+    kept: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -143,6 +147,11 @@ impl Program {
             argument = Some(place);
         }
         mask.filter = aggregate.filter.clone().map(|filter| place(&mut self.filters, filter));
+        use Function as F;
+        let extreme = matches!(aggregate.function, F::Min | F::Max | F::BoolAnd | F::BoolOr);
+        mask.kept = extreme && self.kind == StreamKind::Changelog && argument.is_some();
+        // What is kept are values, and NULL is none.
+        mask.argument = if mask.kept { argument } else { mask.argument };
         let mask = place(&mut self.masks, mask);
         let kind = match aggregate.function {
             Function::Count if argument.is_some() || !aggregate.distinct => return Ok(Output { mask, fold: None }),
@@ -174,8 +183,9 @@ impl Program {
 
     /// An aggregate that cannot take a row back, if there is one.
     pub fn irrevocable(&self) -> Option<Function> {
+        let kept = |o: &Output| self.masks.get(o.mask).is_some_and(|m| m.kept);
         let linear = |o: &Output| o.fold.and_then(|f| self.folds.get(f)).is_none_or(|f| f.fold.is_linear());
-        self.aggregates.iter().zip(&self.outputs).find(|(_, o)| !linear(o)).map(|(a, _)| a.function)
+        self.aggregates.iter().zip(&self.outputs).find(|(_, o)| !kept(o) && !linear(o)).map(|(a, _)| a.function)
     }
 
     /// The state columns of a group.
@@ -200,12 +210,21 @@ impl Program {
 
     /// The arguments of DISTINCT aggregates: what has to be kept per group, each value once.
     pub fn distincts(&self) -> Vec<(usize, FieldRef)> {
-        let distinct = self.masks.iter().enumerate().filter(|(_, m)| m.distinct);
+        self.values_of(|m| m.distinct)
+    }
+
+    /// The arguments of aggregates that fold anew when a value goes: all their values have to be kept.
+    pub fn kept(&self) -> Vec<(usize, FieldRef)> {
+        self.values_of(|m| m.kept)
+    }
+
+    fn values_of(&self, wanted: fn(&Mask) -> bool) -> Vec<(usize, FieldRef)> {
+        let masks = self.masks.iter().enumerate().filter(|(_, m)| wanted(m));
         let field = |(mask, m): (usize, &Mask)| {
             let (_, data_type) = m.argument.and_then(|a| self.arguments.get(a))?;
-            Some((mask, Arc::new(Field::new(format!("value{mask}"), data_type.clone(), true))))
+            Some((mask, Arc::new(Field::new(format!("value{mask}"), data_type.clone(), true)) as FieldRef))
         };
-        distinct.filter_map(field).collect()
+        masks.filter_map(field).collect()
     }
 
     /// Evaluates arguments and filters. Errors: `user` for what the data does not allow.
@@ -248,7 +267,7 @@ impl Program {
             debug_assert!(mask.argument.is_some() || mask.filter.is_some() || rows.is_none());
             fold::count(columns.get_mut(i).ok_or_else(wrong)?, handles, rows, weights)?;
         }
-        for at in self.folds.iter().filter(|at| !self.is_distinct(at.mask)) {
+        for at in self.folds.iter().filter(|at| !self.is_fed_apart(at.mask)) {
             let values = inputs.arguments.get(at.argument).ok_or_else(wrong)?;
             let mask = inputs.mask(at.mask);
             let rows = Rows { handles, values, times: &inputs.times, mask, weights };
@@ -307,8 +326,59 @@ impl Program {
         self.aggregates.iter().zip(&self.outputs).map(column).collect()
     }
 
-    fn is_distinct(&self, mask: usize) -> bool {
-        self.masks.get(mask).is_some_and(|m| m.distinct)
+    /// Folds values into what keeps them under this mask: those of the rows that `which` says.
+    pub fn update_kept(
+        &self,
+        table: &mut KeyedTable,
+        handles: &[u32],
+        mask: usize,
+        values: &ArrayRef,
+        which: Option<&BooleanBuffer>,
+    ) -> Result<()> {
+        let (columns, values) = (table.columns_mut(), value::load(values)?);
+        for at in self.folds.iter().filter(|at| at.mask == mask) {
+            let rows = Rows { handles, values: &values, times: &[], mask: which, weights: None };
+            at.fold.update(columns.get_mut(at.columns.clone()).ok_or_else(wrong)?, &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Which of the entries may have lost what is folded from kept values: the best of those that went is as good as the best there was.
+    /// `gone` has folds of what went; `found` its entries.
+    pub fn stale(
+        &self,
+        table: &KeyedTable,
+        handles: &[u32],
+        gone: &KeyedTable,
+        found: &[u32],
+        mask: usize,
+    ) -> Result<Vec<bool>> {
+        let mut stale = vec![false; handles.len()];
+        let at: Vec<usize> = (0..found.len()).filter(|i| found[*i] != KeyedTable::ABSENT).collect();
+        let pick = |rows: &[u32]| at.iter().filter_map(|i| rows.get(*i).copied()).collect::<Vec<u32>>();
+        let (ours, theirs) = (pick(handles), pick(found));
+        for fold in self.folds.iter().filter(|fold| fold.mask == mask) {
+            let (there, value) = (fold.columns.start, fold.columns.start + 1);
+            let went = gone.column::<bool>(there)?;
+            let same = not_distinct(&table.values(value, &ours)?, &gone.values(value, &theirs)?)?;
+            for (i, (n, row)) in at.iter().zip(&theirs).enumerate() {
+                stale[*n] |= went[*row] && same.value(i);
+            }
+        }
+        Ok(stale)
+    }
+
+    /// Forgets what is folded from kept values under this mask.
+    pub fn forget_kept(&self, table: &mut KeyedTable, handles: &[u32], mask: usize) -> Result<()> {
+        for fold in self.folds.iter().filter(|fold| fold.mask == mask) {
+            let there = table.column_mut::<bool>(fold.columns.start)?;
+            handles.iter().for_each(|row| there[*row] = false);
+        }
+        Ok(())
+    }
+
+    fn is_fed_apart(&self, mask: usize) -> bool {
+        self.masks.get(mask).is_some_and(|m| m.distinct || m.kept)
     }
 
     /// The values under a DISTINCT mask, with the numbers of the rows that have one.

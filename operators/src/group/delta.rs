@@ -38,6 +38,11 @@ impl Delta {
         Ok((std::mem::replace(&mut self.groups, groups), std::mem::replace(&mut self.values, values)))
     }
 
+    /// A table of groups like the one that it fills.
+    pub(super) fn empty_groups(&self) -> Result<KeyedTable> {
+        KeyedTable::new(self.spec.clone(), &self.budget)
+    }
+
     /// How many groups and values are held.
     pub(super) fn len(&self) -> usize {
         self.groups.len() + self.values.iter().map(KeyedTable::len).sum::<usize>()
@@ -47,7 +52,7 @@ impl Delta {
     pub(super) fn fold(&mut self, keys: &[ArrayRef], hashes: &[u64], inputs: &Inputs) -> Result<()> {
         self.groups.intern(keys, hashes, &mut self.handles)?;
         self.plan.program.update(&mut self.groups, &self.handles, inputs)?;
-        for (distinct, table) in self.plan.distincts.iter().zip(&mut self.values) {
+        for (distinct, table) in self.plan.values.iter().zip(&mut self.values) {
             distinct.count_rows(table, &self.plan.program, keys, inputs)?;
         }
         Ok(())
@@ -122,7 +127,7 @@ impl Delta {
     /// A batch of one part: `columns` first, and NULL in what comes behind them.
     fn partial(&self, columns: Vec<ArrayRef>, weights: Option<ArrayRef>, part: u32, rows: usize) -> Result<Batch> {
         let mut all = columns;
-        if !self.plan.distincts.is_empty() {
+        if !self.plan.values.is_empty() {
             let last = self.plan.partial.fields().len().saturating_sub(2);
             all.extend(self.missing(all.len()..last, rows));
             all.push(weights.unwrap_or_else(|| Arc::new(Int64Array::from(vec![0; rows]))));
@@ -138,7 +143,7 @@ impl Delta {
 }
 
 fn tables(plan: &Plan, spec: &Arc<TableSpec>, budget: &Arc<Budget>) -> Result<(KeyedTable, Vec<KeyedTable>)> {
-    let values = plan.distincts.iter().map(|d| KeyedTable::new(d.table.clone(), budget));
+    let values = plan.values.iter().map(|d| KeyedTable::new(d.table.clone(), budget));
     Ok((KeyedTable::new(spec.clone(), budget)?, values.collect::<Result<_>>()?))
 }
 

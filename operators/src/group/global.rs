@@ -7,15 +7,16 @@
 
 use super::Plan;
 use super::delta::{BATCH_ROWS, Delta, record_batch};
-use super::values::{negative, settle};
+use super::values::{ArgumentValues, negative, settle};
 use arrow::array::{Array, ArrayRef, AsArray, UInt32Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{concat, take};
 use arrow::datatypes::Int64Type;
 use std::collections::HashSet;
 use std::sync::Arc;
 use thalweg_engine::key::hash_rows;
-use thalweg_engine::state::{Cursor, KeyedTable, State, StateStore};
+use thalweg_engine::state::{Cursor, KeyedTable, Matches, Multimap, MultimapSpec, State, StateStore};
 use thalweg_engine::{Batch, Context, Error, Flush, KeyGroup, KeyGroupRange, Open, Operator, OutPort, Port, Result};
 
 /// The operator behind the hash edge.
@@ -59,11 +60,35 @@ impl Operator for GlobalGroup {
 struct Core {
     plan: Arc<Plan>,
     groups: State<KeyedTable>,
-    values: Vec<State<KeyedTable>>,
+    values: Vec<Values>,
     delta: Delta,
     /// The key groups of this subtask.
     range: KeyGroupRange,
     hashes: Vec<u64>,
+}
+
+/// What is known about the values of an argument.
+enum Values {
+    /// How many rows have each.
+    Counted(State<KeyedTable>),
+    /// The same, by group.
+    Kept(State<Multimap>),
+}
+
+impl Values {
+    fn open(plan: &Plan, of: &ArgumentValues, state: &mut StateStore) -> Result<Values> {
+        if !of.kept {
+            return Ok(Values::Counted(state.keyed_table(of.field.name(), of.table.as_ref().clone())?));
+        }
+        let spec = MultimapSpec::new(plan.key_fields.iter().cloned(), [of.field.clone()]);
+        Ok(Values::Kept(state.multimap(of.field.name(), spec)?))
+    }
+}
+
+/// What an epoch has brought, with the best of the kept values that went.
+struct Epoch {
+    groups: KeyedTable,
+    gone: Option<KeyedTable>,
 }
 
 /// The results of some groups before and after an epoch.
@@ -81,8 +106,7 @@ impl Core {
     fn open(plan: Arc<Plan>, state: &mut StateStore) -> Result<Core> {
         let delta = Delta::new(&plan, state.budget())?;
         let groups = state.keyed_table("groups", plan.table())?;
-        let values = plan.distincts.iter().map(|d| state.keyed_table(d.field.name(), d.table.as_ref().clone()));
-        let values = values.collect::<Result<_>>()?;
+        let values = plan.values.iter().map(|of| Values::open(&plan, of, state)).collect::<Result<_>>()?;
         Ok(Core { plan, groups, values, delta, range: state.range(), hashes: vec![] })
     }
 
@@ -96,11 +120,16 @@ impl Core {
         if self.delta.len() == 0 {
             return self.emit_nothing(emit);
         }
-        let (mut delta, values) = self.delta.take()?;
+        let (groups, values) = self.delta.take()?;
+        let mut epoch = Epoch { groups, gone: None };
         for (n, table) in values.into_iter().enumerate() {
-            self.settle_values(n, table, &mut delta)?;
+            match self.values.get(n) {
+                Some(Values::Counted(_)) => self.settle_values(n, table, &mut epoch.groups)?,
+                Some(Values::Kept(_)) => self.settle_kept(n, table, &mut epoch)?,
+                None => return Err(Error::internal(format!("no values of argument {n}"))),
+            }
         }
-        self.apply(delta, emit)
+        self.apply(epoch, emit)
     }
 
     /// Without keys there is a result, even if there never was a row.
@@ -122,7 +151,7 @@ impl Core {
 
     /// Takes the values of a DISTINCT argument into the state; those that came or went are folded into their groups' changes.
     fn settle_values(&mut self, n: usize, mut changes: KeyedTable, delta: &mut KeyedTable) -> Result<()> {
-        let (Some(distinct), Some(state)) = (self.plan.distincts.get(n), self.values.get(n)) else {
+        let (Some(distinct), Some(Values::Counted(state))) = (self.plan.values.get(n), self.values.get(n)) else {
             return Err(Error::internal(format!("no DISTINCT argument {n}")));
         };
         let (mut cursor, mut handles, mut groups) = (Cursor::default(), vec![], vec![]);
@@ -143,12 +172,40 @@ impl Core {
         Ok(())
     }
 
+    /// Takes the values of an argument of MIN or MAX into the state; those that came are folded into their groups' changes, those that
+    /// went are folded apart.
+    fn settle_kept(&mut self, n: usize, mut changes: KeyedTable, epoch: &mut Epoch) -> Result<()> {
+        let (Some(kept), Some(Values::Kept(state))) = (self.plan.values.get(n), self.values.get(n)) else {
+            return Err(Error::internal(format!("no kept values of argument {n}")));
+        };
+        let program = &self.plan.program;
+        let (mut cursor, mut handles, mut groups) = (Cursor::default(), vec![], vec![]);
+        while changes.scan(&mut cursor, BATCH_ROWS, &mut handles)? {
+            let rows = changes.column::<i64>(0)?;
+            handles.retain(|h| rows[*h] != 0);
+            let weights: Vec<i64> = handles.iter().map(|h| rows[*h]).collect();
+            let mut keys = changes.keys(&handles)?;
+            let Some(values) = keys.pop() else { continue };
+            hash_rows(&keys, weights.len(), &mut self.hashes)?;
+            state.lock().update(&keys, &self.hashes, std::slice::from_ref(&values), Some(&weights))?;
+            epoch.groups.intern(&keys, &self.hashes, &mut groups)?;
+            let came: BooleanBuffer = weights.iter().map(|w| *w > 0).collect();
+            program.update_kept(&mut epoch.groups, &groups, kept.mask, &values, Some(&came))?;
+            if came.count_set_bits() < came.len() {
+                let gone = epoch.gone.get_or_insert(self.delta.empty_groups()?);
+                gone.intern(&keys, &self.hashes, &mut groups)?;
+                program.update_kept(gone, &groups, kept.mask, &values, Some(&!&came))?;
+            }
+        }
+        if state.lock().has_negative() { Err(negative()) } else { Ok(()) }
+    }
+
     /// Takes an epoch's states into the groups, and emits what has changed by that.
-    fn apply(&mut self, mut delta: KeyedTable, emit: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
+    fn apply(&mut self, mut epoch: Epoch, emit: &mut dyn FnMut(Batch) -> Result<()>) -> Result<()> {
         let (mut cursor, mut rows, mut handles) = (Cursor::default(), vec![], vec![]);
         let program = &self.plan.program;
-        while delta.scan(&mut cursor, BATCH_ROWS, &mut rows)? {
-            let keys = delta.keys(&rows)?;
+        while epoch.groups.scan(&mut cursor, BATCH_ROWS, &mut rows)? {
+            let keys = epoch.groups.keys(&rows)?;
             hash_rows(&keys, rows.len(), &mut self.hashes)?;
             let changed = {
                 let mut groups = self.groups.lock();
@@ -156,12 +213,47 @@ impl Core {
                 let created: HashSet<u32> = groups.created().iter().copied().collect();
                 let before: Vec<bool> = handles.iter().map(|h| !created.contains(h)).collect();
                 let old = program.finish(&groups, &handles)?;
-                program.merge(&mut groups, &handles, &program.partials(&delta, &rows)?)?;
+                program.merge(&mut groups, &handles, &program.partials(&epoch.groups, &rows)?)?;
+                if let Some(gone) = &mut epoch.gone {
+                    self.fold_anew(&mut groups, &handles, &keys, gone)?;
+                }
                 let new = program.finish(&groups, &handles)?;
                 let after = self.plan.remove_empty(&mut groups, &handles)?;
                 Changed { keys, old, new, before, after }
             };
             self.emit(changed, emit)?;
+        }
+        Ok(())
+    }
+
+    /// Folds the kept values of groups again where the one that was shown may have gone.
+    fn fold_anew(
+        &self,
+        groups: &mut KeyedTable,
+        handles: &[u32],
+        keys: &[ArrayRef],
+        gone: &mut KeyedTable,
+    ) -> Result<()> {
+        let (program, mut found, mut matches) = (&self.plan.program, vec![], Matches::default());
+        gone.lookup(keys, &self.hashes, &mut found)?;
+        for (kept, state) in self.plan.values.iter().zip(&self.values) {
+            let Values::Kept(state) = state else { continue };
+            let stale = program.stale(groups, handles, gone, &found, kept.mask)?;
+            let picked: Vec<u32> = (0..handles.len() as u32).filter(|i| stale[*i as usize]).collect();
+            if picked.is_empty() {
+                continue;
+            }
+            let of = |i: &u32| handles.get(*i as usize).copied().unwrap_or(KeyedTable::ABSENT);
+            let stale: Vec<u32> = picked.iter().map(of).collect();
+            program.forget_kept(groups, &stale, kept.mask)?;
+            let hashes: Vec<u64> = picked.iter().filter_map(|i| self.hashes.get(*i as usize).copied()).collect();
+            let state = state.lock();
+            let mut probe = state.probe(&taken(keys, &picked.into())?, &hashes)?;
+            while state.next(&mut probe, BATCH_ROWS, &mut matches)? {
+                let Some(values) = state.columns(&matches)?.pop() else { continue };
+                let handles: Vec<u32> = matches.rows().iter().filter_map(|i| stale.get(*i as usize).copied()).collect();
+                program.update_kept(groups, &handles, kept.mask, &values, None)?;
+            }
         }
         Ok(())
     }

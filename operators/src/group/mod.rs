@@ -6,12 +6,13 @@
 //! | input | takes |
 //! |---|---|
 //! | append | all aggregates |
-//! | changelog | COUNT, SUM, AVG (also DISTINCT), STDDEV_*, VAR_*: what can be taken back from a sum |
+//! | changelog | all but FIRST_VALUE and LAST_VALUE |
 //!
 //! An aggregate without keys is one row from the first epoch on, also over no input. A group is gone when its last row is.
 //! SELECT DISTINCT over an append stream emits each row once, at once, and is an append stream itself: it needs no epochs.
 //!
-//! The values of DISTINCT arguments are counted per group and value; what is folded are the values that come and go.
+//! The values of DISTINCT arguments are counted per group and value; what is folded are the values that come and go. MIN and MAX over a
+//! changelog keep all values of a group, and look at them when the one that they show may have gone.
 
 mod delta;
 mod global;
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use thalweg_engine::state::{TableSpec, ValueColumn};
 use thalweg_engine::{Error, Operator, OperatorFactory, Result, StreamKind};
-use values::DistinctValues;
+use values::ArgumentValues;
 
 /// An aggregation without windows, as the planner describes it.
 #[derive(Clone, Debug)]
@@ -63,7 +64,8 @@ impl GroupAggregate {
         if self.aggregates.is_empty() && !self.keys.is_empty() { self.kind } else { StreamKind::Changelog }
     }
 
-    /// What travels between the phases: keys, state columns. With DISTINCT aggregates also a column of values for each argument, the
+    /// What travels between the phases: keys, state columns. With DISTINCT aggregates, or MIN and MAX over a
+    /// changelog, also a column of values for each argument, the
     /// number of rows that have it (`weight`), and `part`: 0 in the rows of states, n in those of the n-th argument's values, whose
     /// other columns are NULL.
     pub fn partial_schema(&self) -> Result<SchemaRef> {
@@ -117,11 +119,11 @@ impl GroupAggregate {
                 return Err(Error::internal(format!("key `{}` is {found}, column `{name}` is {wanted}", Text(key))));
             }
         }
-        let distincts = DistinctValues::of(&program, &key_fields);
+        let values = ArgumentValues::of(&program, &key_fields);
         let mut partial: Vec<Field> = key_fields.iter().map(|f| f.as_ref().clone()).collect();
         partial.extend(program.partial_fields());
-        if !distincts.is_empty() {
-            partial.extend(distincts.iter().map(|d| d.field.as_ref().clone().with_nullable(true)));
+        if !values.is_empty() {
+            partial.extend(values.iter().map(|d| d.field.as_ref().clone().with_nullable(true)));
             partial.push(Field::new("weight", DataType::Int64, false));
             partial.push(Field::new("part", DataType::UInt32, false));
         }
@@ -131,7 +133,7 @@ impl GroupAggregate {
             time: self.time.clone(),
             at_once: self.output_kind() == StreamKind::Append,
             program,
-            distincts,
+            values,
             partial: Arc::new(Schema::new(partial)),
             output: self.output.clone(),
         }))
@@ -146,7 +148,7 @@ pub struct Plan {
     /// Groups are emitted when they appear, and never change.
     at_once: bool,
     program: Program,
-    distincts: Vec<DistinctValues>,
+    values: Vec<ArgumentValues>,
     partial: SchemaRef,
     output: SchemaRef,
 }

@@ -1,4 +1,5 @@
-//! The values of DISTINCT arguments: how many rows of a group have each. Called by both phases.
+//! The values of arguments of which a group must know more than a sum: of DISTINCT, and of MIN and MAX over rows that may go again. How
+//! many rows of a group have each. Called by both phases.
 //!
 //! Invariants
 //! - V1 the keys of a table of values are those of the group, then the value; it is parted into key groups by the former alone, so
@@ -15,23 +16,26 @@ use thalweg_engine::key::hash_rows;
 use thalweg_engine::state::{KeyedTable, TableSpec, ValueColumn};
 use thalweg_engine::{Error, Result};
 
-/// The values of one DISTINCT argument, as the program numbers it.
-pub(super) struct DistinctValues {
+/// The values of one argument, as the program numbers it.
+pub(super) struct ArgumentValues {
     pub(super) mask: usize,
     /// The column of values.
     pub(super) field: FieldRef,
     pub(super) table: Arc<TableSpec>,
+    /// All values of a group can be asked for.
+    pub(super) kept: bool,
 }
 
-impl DistinctValues {
+impl ArgumentValues {
     /// All that a program needs, over groups of these keys.
-    pub(super) fn of(program: &Program, keys: &[FieldRef]) -> Vec<DistinctValues> {
-        let one = |(mask, field): (usize, FieldRef)| {
+    pub(super) fn of(program: &Program, keys: &[FieldRef]) -> Vec<ArgumentValues> {
+        let one = |kept: bool, (mask, field): (usize, FieldRef)| {
             let columns = keys.iter().chain([&field]).cloned();
             let table = TableSpec::new(columns, [ValueColumn::new("rows", 0i64)]).grouped_by(keys.len());
-            DistinctValues { mask, field, table: Arc::new(table) }
+            ArgumentValues { mask, field, table: Arc::new(table), kept }
         };
-        program.distincts().into_iter().map(one).collect()
+        let distinct = program.distincts().into_iter().map(|v| one(false, v));
+        distinct.chain(program.kept().into_iter().map(|v| one(true, v))).collect()
     }
 
     /// Counts the values of rows with these group keys.
