@@ -8,6 +8,7 @@ pub mod choose;
 pub mod consolidate;
 pub mod expr;
 pub mod group;
+pub mod join;
 mod share;
 pub mod text;
 pub mod window;

@@ -81,10 +81,6 @@ impl Visitor for Check {
         {
             return refuse(at, "DISTINCT ON", "write SELECT a, MAX(b) .. GROUP BY a");
         }
-        if select.from.len() > 1 {
-            let second = select.from.get(1).map_or(at, Spanned::span);
-            return refuse(second, "a join", "read one table per query, or UNION ALL tables of one shape");
-        }
         if let Some(window) = select.named_window.first() {
             return refuse(window.0.span, "a named WINDOW", "use a window table function: FROM TABLE(TUMBLE(..))");
         }
@@ -131,10 +127,7 @@ impl Visitor for Check {
             TableFactor::Table { .. }
             | TableFactor::Derived { lateral: false, .. }
             | TableFactor::TableFunction { .. } => ControlFlow::Continue(()),
-            TableFactor::NestedJoin { table_with_joins, .. } if table_with_joins.joins.is_empty() => {
-                ControlFlow::Continue(())
-            }
-            TableFactor::NestedJoin { .. } => refuse(span, "a join", "read one table per query"),
+            TableFactor::NestedJoin { table_with_joins, .. } => check_joins(table_with_joins),
             TableFactor::Derived { .. } => refuse(span, "a LATERAL subquery", "write a plain subquery"),
             TableFactor::Function { .. } => {
                 refuse(span, "LATERAL TABLE(..)", "compute the values with scalar functions")
@@ -213,15 +206,15 @@ fn check_values(values: &Values, at: Span) -> Flow {
 }
 
 fn check_joins(from: &TableWithJoins) -> Flow {
-    let Some(join) = from.joins.first() else { return ControlFlow::Continue(()) };
-    let what = match &join.join_operator {
-        JoinOperator::CrossJoin(_) => "a cross join",
-        JoinOperator::Left(_) | JoinOperator::LeftOuter(_) | JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
-            "an outer join"
+    use JoinOperator as J;
+    from.joins.iter().try_for_each(|join| match &join.join_operator {
+        J::Join(_) | J::Inner(_) | J::CrossJoin(_) | J::Semi(_) | J::LeftSemi(_) | J::RightSemi(_) => {
+            ControlFlow::Continue(())
         }
-        _ => "a join",
-    };
-    refuse(join.relation.span(), what, "read one table per query, or UNION ALL tables of one shape")
+        J::Left(_) | J::LeftOuter(_) | J::Right(_) | J::RightOuter(_) | J::FullOuter(_) => ControlFlow::Continue(()),
+        J::Anti(_) | J::LeftAnti(_) | J::RightAnti(_) => ControlFlow::Continue(()),
+        _ => refuse(join.relation.span(), "this form of join", "write JOIN, LEFT, RIGHT or FULL JOIN .. ON .."),
+    })
 }
 
 fn check_grouping(select: &Select, at: Span) -> Flow {

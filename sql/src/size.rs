@@ -42,11 +42,16 @@ fn body_weight(body: &SetExpr, catalog: &Catalog, with: &BTreeMap<String, u64>) 
             body_weight(left, catalog, with).saturating_add(body_weight(right, catalog, with))
         }
         SetExpr::Select(select) => {
-            let relations = select.from.iter().map(|from| relation_weight(&from.relation, catalog, with));
+            let relations = select.from.iter().map(|from| joined_weight(from, catalog, with));
             relations.fold(1, u64::saturating_add)
         }
         _ => 1,
     }
+}
+
+fn joined_weight(from: &sql::TableWithJoins, catalog: &Catalog, with: &BTreeMap<String, u64>) -> u64 {
+    let joined = from.joins.iter().map(|join| relation_weight(&join.relation, catalog, with));
+    joined.fold(relation_weight(&from.relation, catalog, with), |all, one| all.saturating_add(one).saturating_add(1))
 }
 
 fn relation_weight(relation: &TableFactor, catalog: &Catalog, with: &BTreeMap<String, u64>) -> u64 {
@@ -57,7 +62,7 @@ fn relation_weight(relation: &TableFactor, catalog: &Catalog, with: &BTreeMap<St
     };
     match relation {
         TableFactor::Derived { subquery, .. } => weight(subquery, catalog, with),
-        TableFactor::NestedJoin { table_with_joins, .. } => relation_weight(&table_with_joins.relation, catalog, with),
+        TableFactor::NestedJoin { table_with_joins, .. } => joined_weight(table_with_joins, catalog, with),
         TableFactor::TableFunction { expr, .. } => of_call(expr),
         TableFactor::Table { args: Some(args), .. } => {
             args.args.iter().filter_map(argument).map(of_call).fold(1, u64::saturating_add)

@@ -29,7 +29,7 @@ macro_rules! files {
     };
 }
 
-files!(aggregates, answers, assign, casts, functions, groups, limits, nested, projection, refusals, windows);
+files!(aggregates, answers, assign, casts, functions, groups, joins, limits, nested, projection, refusals, windows);
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql")

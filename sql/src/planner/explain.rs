@@ -103,6 +103,16 @@ impl Tree<'_> {
                 let keys: Vec<String> = spec.keys.iter().map(|k| column(*k)).collect();
                 format!("window aggregate {windows} keys ({}) compute {}", keys.join(", "), calls.join(", "))
             }
+            StreamOp::Join(spec) => {
+                let side = |i: usize, at: usize| inputs.get(i).map_or("", |b| b.schema.field(at).name().as_str());
+                let keys = spec.keys.iter().map(|(l, r)| format!("{} = {}", side(0, *l), side(1, *r)));
+                let keys = keys.collect::<Vec<_>>().join(" AND ");
+                let on = if keys.is_empty() { "every row with every row".to_owned() } else { format!("on {keys}") };
+                let fields = inputs.iter().flat_map(|b| b.schema.fields().iter().map(|f| f.name().as_str()));
+                let fields: Vec<&str> = fields.collect();
+                let filter = spec.filter.as_ref().map(|f| format!(" filter {}", with_names(f, &fields)));
+                format!("{} {on}{}", super::join::label(spec.kind), filter.unwrap_or_default())
+            }
             StreamOp::Group(spec) => {
                 let column = |i: usize| below.map_or_else(String::new, |b| b.schema.field(i).name().clone());
                 let calls: Vec<String> = spec.aggregates.iter().map(|a| call(a, &column)).collect();
@@ -126,6 +136,7 @@ impl Tree<'_> {
                 "one row"
             }
             StreamOp::Group(_) => "unbounded, one entry per key",
+            StreamOp::Join(_) => "unbounded, every row of both sides",
             _ => "none",
         };
         let parallelism = self.made_parallelism(ids);
@@ -159,8 +170,14 @@ fn call(spec: &AggregateSpec, column: &dyn Fn(usize) -> String) -> String {
 
 /// An expression with its input's column names.
 fn named(expr: &Expr, below: &StreamNode) -> String {
-    let renamed = expr.clone().transform(|e| match place(&e).and_then(|p| below.schema.fields().get(p)) {
-        Some(field) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(field.name())))),
+    let names: Vec<&str> = below.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    with_names(expr, &names)
+}
+
+/// An expression with these names for its places.
+fn with_names(expr: &Expr, names: &[&str]) -> String {
+    let renamed = expr.clone().transform(|e| match place(&e).and_then(|p| names.get(p)) {
+        Some(name) => Ok(Transformed::yes(Expr::Column(Column::new_unqualified(*name)))),
         None => Ok(Transformed::no(e)),
     });
     renamed.map_or_else(|e| e.to_string(), |t| written(&t.data))

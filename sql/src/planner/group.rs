@@ -79,12 +79,9 @@ impl Lower<'_> {
 
     fn group_node(&self, id: StreamId, spec: GroupSpec, aggregate: &Aggregate) -> Result<StreamNode> {
         let below = self.streams.node(id);
-        let linear = |a: &AggregateSpec| {
-            use Function as F;
-            matches!(a.kind, F::Count | F::Sum | F::Avg | F::StddevPop | F::StddevSamp | F::VarPop | F::VarSamp)
-        };
+        let timed = |a: &&AggregateSpec| matches!(a.kind, Function::FirstValue | Function::LastValue);
         if below.kind == StreamKind::Changelog
-            && let Some(call) = spec.aggregates.iter().find(|a| !linear(a))
+            && let Some(call) = spec.aggregates.iter().find(timed)
         {
             return Err(refuse::irrevocable(aggregate, call.kind.name(), self.span));
         }

@@ -97,6 +97,7 @@ impl Lower<'_> {
                 self.filter(input, f.input.schema(), &f.predicate)
             }
             LogicalPlan::Union(union) => self.union(&union.inputs, union.schema.as_ref()),
+            LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => {
                 let input = self.plan(&aggregate.input)?;
                 self.aggregate(input, aggregate)

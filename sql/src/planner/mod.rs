@@ -7,6 +7,7 @@ pub(crate) mod constant;
 pub(crate) mod explain;
 mod group;
 mod guard;
+mod join;
 pub(crate) mod lower;
 pub(crate) mod physical;
 mod prune;

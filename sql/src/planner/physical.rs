@@ -108,6 +108,7 @@ impl Emit<'_> {
             StreamOp::Assign(windows) => window_op::assign(self, node, windows),
             StreamOp::Window(spec) => window_op::emit(self, node, spec),
             StreamOp::Group(spec) => super::group::emit(self, node, spec),
+            StreamOp::Join(spec) => super::join::emit(self, node, spec),
             StreamOp::Union => {
                 let inputs: Vec<&Made> = node.inputs.iter().filter_map(|i| self.made.get(i)).collect();
                 let nodes = inputs.iter().flat_map(|m| m.nodes.iter().copied()).collect();

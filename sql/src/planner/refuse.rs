@@ -5,7 +5,7 @@
 use crate::error::Fault;
 use crate::shown::written;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::logical_plan::Aggregate;
+use datafusion_expr::logical_plan::{Aggregate, Join};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 
@@ -28,7 +28,6 @@ pub(crate) fn span_of(expr: &Expr) -> Option<Span> {
 /// A logical operator without a streaming one.
 pub(crate) fn plan(plan: &LogicalPlan, statement: Span) -> Fault {
     let (what, remedy) = match plan {
-        LogicalPlan::Join(_) => ("a join", "read one table per query"),
         LogicalPlan::Sort(_) => ("ORDER BY", "leave it out: a stream has no end to sort to"),
         LogicalPlan::Limit(_) => ("LIMIT", "leave it out"),
         LogicalPlan::Distinct(_) => ("DISTINCT", "write GROUP BY with the same columns"),
@@ -49,6 +48,13 @@ fn place_of(aggregate: &Aggregate, statement: Span) -> Span {
     exprs.filter_map(span_of).next().unwrap_or(statement)
 }
 
+/// EXISTS or IN beside OR: whether a row has a partner is a value then.
+pub(crate) fn mark_join(join: &Join, statement: Span) -> Fault {
+    let span = join.on.iter().flat_map(|(l, r)| [l, r]).find_map(span_of).unwrap_or(statement);
+    let fault = Fault::unsupported(span, "EXISTS or IN with a subquery beside OR");
+    fault.remedy("write one query per condition, and UNION between them")
+}
+
 /// More groupings than a query may have.
 pub(crate) fn many_sets(aggregate: &Aggregate, limit: usize, statement: Span) -> Fault {
     let text = format!("a query has more than {limit} grouping sets");
@@ -65,9 +71,7 @@ pub(crate) fn window_of_changes(aggregate: &Aggregate, statement: Span) -> Fault
 pub(crate) fn irrevocable(aggregate: &Aggregate, name: &str, statement: Span) -> Fault {
     let text = format!("{} over rows that may go again", name.to_uppercase());
     let fault = Fault::unsupported(place_of(aggregate, statement), text);
-    fault.remedy(
-        "over changing rows write COUNT, SUM, AVG, STDDEV or VAR, or aggregate the rows that they are made from",
-    )
+    fault.remedy("write MIN or MAX, or take the first and last of the rows that they are made from")
 }
 
 /// First and last without an order.

@@ -20,6 +20,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use thalweg_engine::StreamKind;
 use thalweg_engine::key::hash_text;
+use thalweg_operators::join::JoinKind;
 
 /// A node's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,6 +61,8 @@ pub(crate) enum StreamOp {
     Window(WindowSpec),
     /// Aggregates per key over all rows there are.
     Group(GroupSpec),
+    /// Rows of two inputs side by side.
+    Join(JoinSpec),
     /// The rows of all inputs; they have equal columns.
     Union,
 }
@@ -82,6 +85,20 @@ pub(crate) struct GroupSpec {
     pub(crate) aggregates: Vec<AggregateSpec>,
     /// The event time among the input columns, if an aggregate goes by it.
     pub(crate) time: Option<usize>,
+}
+
+/// A join. Output: the left input's columns, then the right one's; of SEMI and ANTI only the left one's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JoinSpec {
+    pub(crate) kind: JoinKind,
+    /// Columns of the left and of the right input that must be equal.
+    pub(crate) keys: Vec<(usize, usize)>,
+    /// Whether NULL equals NULL in keys.
+    pub(crate) nulls_equal: bool,
+    /// NOT IN: nothing is known to be absent once NULL is there.
+    pub(crate) null_aware: bool,
+    /// What must hold beside, over both inputs' columns.
+    pub(crate) filter: Option<Expr>,
 }
 
 /// The table that takes the late rows, and for each of its written columns the input column.

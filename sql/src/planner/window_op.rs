@@ -99,7 +99,11 @@ fn window_kind(streams: &Streams, node: &StreamNode, spec: &WindowSpec) -> Optio
                 StreamOp::Assign(Windows::EventTime { kind, .. } | Windows::ProcessingTime { kind }) => Some(*kind),
                 StreamOp::Assign(Windows::Attached { .. }) => None,
                 StreamOp::Calc { .. } | StreamOp::Union => window_kind(streams, below, spec),
-                StreamOp::Group(_) | StreamOp::Source(_) | StreamOp::Constant { .. } | StreamOp::Values { .. } => None,
+                StreamOp::Group(_)
+                | StreamOp::Join(_)
+                | StreamOp::Source(_)
+                | StreamOp::Constant { .. }
+                | StreamOp::Values { .. } => None,
             }
         }),
     }
