@@ -101,7 +101,7 @@ impl Visitor for Check {
             return refuse(at, "this form of SELECT", "write SELECT .. FROM .. WHERE .. GROUP BY .. HAVING ..");
         }
         if let Some(condition) = &select.selection
-            && let ControlFlow::Break(f) = condition.visit(&mut Aggregates)
+            && let ControlFlow::Break(f) = condition.visit(&mut Aggregates::default())
         {
             let fault = Fault::invalid(f.span(), format!("the aggregate {f} stands in WHERE"));
             return ControlFlow::Break(fault.remedy("write the condition behind GROUP BY: HAVING .."));
@@ -140,9 +140,6 @@ impl Visitor for Check {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                refuse(expr.span(), "a subquery inside an expression", "compute it in a view of its own")
-            }
             Expr::Interval(i) if i.leading_field.is_none() => {
                 let fault = Fault::invalid(expr.span(), format!("{expr} has no unit"));
                 ControlFlow::Break(fault.remedy("write INTERVAL '10' SECOND"))
@@ -176,12 +173,19 @@ fn check_body(body: &SetExpr) -> Flow {
             match (op, set_quantifier) {
                 (SetOperator::Union, SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None) => {}
                 (SetOperator::Union, _) => return refuse(right.span(), "UNION BY NAME", "write UNION ALL"),
-                _ => return refuse(right.span(), "INTERSECT or EXCEPT", "write UNION ALL, or filter with WHERE"),
+                (SetOperator::Intersect | SetOperator::Except, SetQuantifier::Distinct | SetQuantifier::None) => {}
+                _ => {
+                    return refuse(
+                        right.span(),
+                        "INTERSECT ALL or EXCEPT ALL",
+                        "write INTERSECT or EXCEPT, which give each row once",
+                    );
+                }
             }
             if let (Some(first), Some(second)) = (body_width(left), body_width(right))
                 && first != second
             {
-                let reason = format!("UNION of queries with {first} and {second} columns");
+                let reason = format!("{op} of queries with {first} and {second} columns");
                 return ControlFlow::Break(
                     Fault::invalid(right.span(), reason).remedy("select the same columns in each"),
                 );
@@ -250,8 +254,8 @@ fn check_group(expr: &Expr, select: &Select) -> Flow {
         })
     };
     let aggregate = match expr {
-        Expr::Identifier(ident) => named(&ident.value).and_then(|e| e.visit(&mut Aggregates).break_value()),
-        _ => expr.visit(&mut Aggregates).break_value(),
+        Expr::Identifier(ident) => named(&ident.value).and_then(|e| e.visit(&mut Aggregates::default()).break_value()),
+        _ => expr.visit(&mut Aggregates::default()).break_value(),
     };
     if let Some(f) = aggregate {
         let fault = Fault::invalid(expr.span(), format!("the aggregate {f} stands in GROUP BY"));
@@ -285,15 +289,30 @@ fn body_width(body: &SetExpr) -> Option<usize> {
     }
 }
 
-/// Finds an aggregate.
-struct Aggregates;
+/// Finds an aggregate outside of subqueries.
+#[derive(Default)]
+struct Aggregates {
+    depth: usize,
+}
 
 impl Visitor for Aggregates {
     type Break = Function;
 
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Function> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Function> {
         match expr {
-            Expr::Function(f) if aggregate::function(&f.name.to_string()).is_some() => ControlFlow::Break(f.clone()),
+            Expr::Function(f) if self.depth == 0 && aggregate::function(&f.name.to_string()).is_some() => {
+                ControlFlow::Break(f.clone())
+            }
             _ => ControlFlow::Continue(()),
         }
     }

@@ -98,6 +98,8 @@ pub(crate) fn options(decimal_literals: bool) -> ConfigOptions {
     options.execution.time_zone = Some("UTC".into());
     // Names of extracted leaves differ per branch: equal sub-plans would no longer be equal.
     options.optimizer.enable_leaf_expression_pushdown = false;
+    // A subquery with one value becomes a join as all others do.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     options
 }
 

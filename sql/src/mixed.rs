@@ -29,7 +29,7 @@ const FUNCTIONS: [(&str, &str); 6] = [
 
 /// Refuses a plan in which texts and other types meet.
 pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
-    let walked = plan.apply(|node| {
+    let walked = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::Union(union) = node {
             check_union(union)?;
         }
@@ -38,6 +38,11 @@ pub(crate) fn check_plan(plan: &LogicalPlan) -> Result<()> {
         }
         let mut schema = DFSchema::empty();
         node.inputs().iter().for_each(|input| schema.merge(input.schema()));
+        if let LogicalPlan::Join(join) = node {
+            join.on
+                .iter()
+                .try_for_each(|(l, r)| one_type("a join, INTERSECT or EXCEPT", [l, r].into_iter(), &schema))?;
+        }
         node.expressions().iter().try_for_each(|e| check(e, &schema))?;
         Ok(TreeNodeRecursion::Continue)
     });
@@ -55,6 +60,13 @@ pub(crate) fn check(expr: &Expr, schema: &DFSchema) -> datafusion_common::Result
                     let whens = case.when_then_expr.iter().map(|(when, _)| when.as_ref());
                     one_type("CASE", std::iter::once(of.as_ref()).chain(whens), schema)?;
                 }
+            }
+            Expr::InSubquery(query) => {
+                let inner = query.subquery.subquery.schema();
+                let mut schema = schema.clone();
+                schema.merge(inner);
+                let column = inner.columns().into_iter().next().map(Expr::Column);
+                one_type("IN", std::iter::once(query.expr.as_ref()).chain(&column), &schema)?;
             }
             Expr::InList(list) => one_type("IN", std::iter::once(list.expr.as_ref()).chain(&list.list), schema)?,
             Expr::Between(b) => one_type("BETWEEN", [&*b.expr, &*b.low, &*b.high].into_iter(), schema)?,

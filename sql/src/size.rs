@@ -8,9 +8,13 @@ use crate::error::{Fault, Result};
 use crate::limits::{EXPRESSION_TERMS, PLAN_DEPTH, PLAN_NODES};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
-use datafusion_sql::sqlparser::ast::{self as sql, FunctionArguments, Query, SetExpr, Spanned, TableFactor};
+use datafusion_sql::sqlparser::ast::{
+    self as sql, FunctionArguments, Query, SetExpr, Spanned, TableFactor, Visit, Visitor,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Refuses queries whose names stand for too much.
 pub(crate) fn check_query(query: &Query, catalog: &Catalog) -> Result<()> {
@@ -43,9 +47,42 @@ fn body_weight(body: &SetExpr, catalog: &Catalog, with: &BTreeMap<String, u64>) 
         }
         SetExpr::Select(select) => {
             let relations = select.from.iter().map(|from| joined_weight(from, catalog, with));
-            relations.fold(1, u64::saturating_add)
+            let mut inner = Inner { depth: 0, weight: 1, catalog, with };
+            let _ = select.projection.visit(&mut inner);
+            let _ = select.selection.visit(&mut inner);
+            let _ = select.having.visit(&mut inner);
+            let joins = select.from.iter().flat_map(|from| &from.joins);
+            joins.for_each(|join| {
+                let _ = join.join_operator.visit(&mut inner);
+            });
+            relations.fold(inner.weight, u64::saturating_add)
         }
         _ => 1,
+    }
+}
+
+/// Adds up the queries in expressions; those inside of them are theirs.
+struct Inner<'a> {
+    depth: usize,
+    weight: u64,
+    catalog: &'a Catalog,
+    with: &'a BTreeMap<String, u64>,
+}
+
+impl Visitor for Inner<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if self.depth == 0 {
+            self.weight = self.weight.saturating_add(weight(query, self.catalog, self.with));
+        }
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 }
 
@@ -119,12 +156,31 @@ fn count(plan: &LogicalPlan, depth: usize, nodes: &mut usize, span: Span) -> Res
         let reason = format!("the query is more than {PLAN_DEPTH} steps deep once its views are put in");
         return Err(Fault::limit(span, reason).remedy("write intermediate results into a table"));
     }
-    plan.inputs().into_iter().try_for_each(|input| count(input, depth + 1, nodes, span))
+    plan.inputs().into_iter().try_for_each(|input| count(input, depth + 1, nodes, span))?;
+    subqueries(plan).iter().try_for_each(|plan| count(plan, depth + 1, nodes, span))
+}
+
+/// The plans in a node's expressions.
+fn subqueries(plan: &LogicalPlan) -> Vec<Arc<LogicalPlan>> {
+    let mut found = vec![];
+    for expr in plan.expressions() {
+        let _ = expr.apply(|e| {
+            match e {
+                Expr::ScalarSubquery(s) => found.push(Arc::clone(&s.subquery)),
+                Expr::InSubquery(s) => found.push(Arc::clone(&s.subquery.subquery)),
+                Expr::Exists(s) => found.push(Arc::clone(&s.subquery.subquery)),
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+    }
+    found
 }
 
 /// How many terms each output column has if every projection below is written out, which filter push-down may do.
 fn weigh(plan: &LogicalPlan, span: Span) -> Result<Vec<u64>> {
     let mut below: Vec<u64> = vec![];
+    subqueries(plan).iter().try_for_each(|plan| weigh(plan, span).map(drop))?;
     for input in plan.inputs() {
         let weights = weigh(input, span)?;
         match plan {

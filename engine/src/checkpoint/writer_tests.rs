@@ -227,7 +227,7 @@ fn who_lost_his_folder_writes_no_entry_into_the_next_ones() {
 #[test]
 fn a_sink_can_ask_whether_its_run_still_has_the_job() {
     for (_, archive) in places() {
-        let (commands, _events) = crossbeam_channel::unbounded();
+        let (commands, _events) = crossbeam_channel::bounded(1);
         let old = JobInfo::durable(&begin(&archive, 1), commands.clone());
         old.check_owner().unwrap();
         let mut new = begin(&archive, 1);

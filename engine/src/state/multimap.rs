@@ -342,7 +342,7 @@ impl Multimap {
     fn forget(&mut self) {
         self.links.clear();
         if let Some(ages) = &mut self.ages {
-            ages.times.to_disk(self.table.clusters());
+            ages.times.went_to_disk(self.table.clusters());
         }
     }
 

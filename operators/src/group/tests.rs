@@ -111,7 +111,11 @@ fn partials(plan: &Arc<Plan>, batches: &[Batch]) -> Vec<Batch> {
         let times = vec![0; batch.num_rows()].into();
         delta.fold(&keys, &hashes, &plan.program.evaluate(batch, times).unwrap()).unwrap();
     }
-    delta.drain(&mut |b| Ok(out.push(b))).unwrap();
+    let mut keep = |b| {
+        out.push(b);
+        Ok(())
+    };
+    delta.drain(&mut keep).unwrap();
     out
 }
 
@@ -171,8 +175,8 @@ fn state_comes_back_at_any_parallelism() {
         for _ in 0..6 {
             // One batch per epoch, so that every step of the script ends one.
             let changes = epoch(&mut rng, &mut rows, kind);
-            let mut all = partials(&plan, &[batch(&changes, kind)]);
-            let whole = Batch::concat(&plan.partial, &all.drain(..).collect::<Vec<_>>()).unwrap();
+            let all = partials(&plan, &[batch(&changes, kind)]);
+            let whole = Batch::concat(&plan.partial, &all).unwrap();
             script = script.rows(0, whole);
         }
         let answer = run(&grouping.global(), &script, 1, &[1, 2, 3, 5], 1);

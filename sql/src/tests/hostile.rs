@@ -14,6 +14,19 @@ fn views_that_double_are_refused() {
 }
 
 #[test]
+fn joins_and_subqueries_that_double_are_refused() {
+    for step in ["SELECT x.a FROM v JOIN v AS x ON v.a = x.a", "SELECT a FROM v WHERE a IN (SELECT a FROM v)"] {
+        let mut text = String::from("CREATE VIEW v0 AS SELECT a FROM t;");
+        for i in 0..40 {
+            let step =
+                step.replace("v ", &format!("v{i} ")).replace("v.", &format!("v{i}.")).replace("v)", &format!("v{i})"));
+            write!(text, "CREATE VIEW v{} AS {step};", i + 1).unwrap();
+        }
+        assert_eq!(refused(&text).kind(), SqlErrorKind::Limit, "{step}");
+    }
+}
+
+#[test]
 fn common_table_expressions_that_double_are_refused() {
     let mut text = String::from("WITH c0 AS (SELECT a FROM t)");
     for i in 0..40 {
@@ -101,7 +114,21 @@ const ODD: &[&str] = &[
     "SELECT * FROM t AS q (a, b)",
     "SELECT a FROM t GROUP BY",
     "SELECT (SELECT a FROM t)",
-    "SELECT a FROM \"t\" WHERE EXISTS (SELECT 1)",
+    "SELECT (SELECT max(a), min(a) FROM t)",
+    "SELECT (SELECT u.a FROM u WHERE u.b = t.b) FROM t",
+    "SELECT a FROM t WHERE EXISTS (SELECT nope FROM u)",
+    "SELECT a FROM t WHERE a IN (SELECT a, b FROM u)",
+    "SELECT a FROM t WHERE a = (SELECT max(s) FROM u)",
+    "SELECT a FROM t JOIN u",
+    "SELECT a FROM t JOIN u ON t.a = u.a",
+    "SELECT t.a FROM t JOIN u ON t.a",
+    "SELECT t.a FROM t JOIN t ON t.a = t.a",
+    "SELECT t.a FROM t JOIN u USING (nope)",
+    "SELECT x.a FROM t JOIN u ON t.a = u.a",
+    "SELECT t.a FROM t LEFT JOIN LATERAL (SELECT 1) AS l ON TRUE",
+    "SELECT t.a FROM t ASOF JOIN u MATCH_CONDITION (t.ts > u.ts) ON t.a = u.a",
+    "SELECT a, count(*) FROM t GROUP BY CUBE (count(*))",
+    "SELECT a FROM t EXCEPT SELECT s FROM u",
     "CREATE TABLE x (a INT AS 3)",
     "CREATE TABLE x (a BIGINT METADATA FROM 3)",
     "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '9223372036854775807' SECOND)) GROUP BY 1",
