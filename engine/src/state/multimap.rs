@@ -44,9 +44,9 @@ use times::{Bucket, Times};
 pub use probe::{Matches, Probe};
 
 /// The name of the column of weights in snapshots.
-const WEIGHT: &str = "$weight";
+const WEIGHT: &str = "weight";
 /// The name of the column of partners.
-const PARTNERS: &str = "$partners";
+const PARTNERS: &str = "partners";
 /// Entries taken at a time.
 const CHUNK_ROWS: usize = 4096;
 
@@ -342,7 +342,7 @@ impl Multimap {
     fn forget(&mut self) {
         self.links.clear();
         if let Some(ages) = &mut self.ages {
-            ages.times.went_to_disk(self.table.clusters());
+            ages.times.send_to_disk(self.table.clusters());
         }
     }
 

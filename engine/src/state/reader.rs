@@ -83,7 +83,7 @@ impl Layout {
     }
 
     fn spec(&self) -> Result<TableSpec> {
-        let fields = self.schema.fields().iter().filter(|f| !matches!(f.name().as_str(), "$group" | "$slice"));
+        let fields = self.schema.fields().iter().filter(|f| !f.name().starts_with('$'));
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         for field in fields {
             if keys.len() < self.keys {

@@ -1,10 +1,11 @@
 //! Joins of two streams: each side is kept as a multimap by the join key, and new rows meet the other side. The planner fills in
-//! [`Join`]; port 0 is left, port 1 right, both behind hash edges on their keys.
+//! [`Join`]; port 0 is left, port 1 right, both behind hash edges on all of their keys, in order.
 //!
 //! | file | does |
 //! |---|---|
 //! | here | what a join is, and its compiled form |
 //! | `shape.rs` | which columns of a side are kept, and how rows become entries and back |
+//! | `packing.rs` | columns of types that state cannot hold as they are |
 //! | `pairs.rs` | entries that meet: probing in chunks, the residual filter |
 //! | `output.rs` | columns and weights of results |
 //! | `operator.rs` | the operator: inner joins at once, all others when their epoch ends |
@@ -26,6 +27,7 @@ mod keyed;
 mod not_in;
 mod operator;
 mod output;
+mod packing;
 mod pairs;
 mod shape;
 
@@ -95,7 +97,7 @@ impl JoinKind {
 pub struct TimeBound {
     /// The column of the left input that is its time.
     pub left: usize,
-    /// How long a left row is kept.
+    /// How long a left row is kept; less than 0 is as 0: what may still be taken back stays.
     pub left_keep_ms: i64,
     /// The column of the right input that is its time.
     pub right: usize,
@@ -279,5 +281,7 @@ fn nullable(name: &str, data_type: DataType) -> Arc<Field> {
     Arc::new(Field::new(name, data_type, true))
 }
 
+#[cfg(test)]
+mod bounded_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 //! The operator of a join. An inner join meets the other side with every batch; the others gather the changes of an epoch, and settle
-//! them when it ends. With a time bound, also whenever the frontier rises, before rows are freed.
+//! them when it ends. With a time bound nothing is taken back that waiting would spare, so they settle with every batch.
 //!
 //! Invariants
 //! - J1 at a barrier no changes are gathered: state is all there is.
@@ -57,9 +57,9 @@ impl Operator for JoinOperator {
 }
 
 /// The join without its surroundings.
-struct Core {
+pub(super) struct Core {
     plan: Arc<Plan>,
-    state: [State<Multimap>; 2],
+    pub(super) state: [State<Multimap>; 2],
     /// Of this epoch, not in `state` yet.
     changes: [Multimap; 2],
     budget: Arc<Budget>,
@@ -75,7 +75,7 @@ pub(super) struct Sides<'a> {
 }
 
 impl Core {
-    fn open(plan: Arc<Plan>, state: &mut StateStore) -> Result<Core> {
+    pub(super) fn open(plan: Arc<Plan>, state: &mut StateStore) -> Result<Core> {
         let budget = state.budget().child("changes");
         let left = state.multimap("left", plan.spec(0, false))?;
         let right = state.multimap("right", plan.spec(1, false))?;
@@ -84,7 +84,7 @@ impl Core {
     }
 
     /// Takes a batch in; returns what is late.
-    fn process(&mut self, side: usize, batch: &Batch, emit: Emit<'_>) -> Result<Option<Batch>> {
+    pub(super) fn process(&mut self, side: usize, batch: &Batch, emit: Emit<'_>) -> Result<Option<Batch>> {
         let (Some(shape), Some(own), Some(changes)) =
             (self.plan.shapes.get(side), self.state.get(side), self.changes.get_mut(side))
         else {
@@ -98,6 +98,9 @@ impl Core {
         let rows = read.entries;
         if rows.len() > 0 && self.plan.waits() {
             changes.update(rows.keys(), &rows.hashes, rows.rest(), Some(&rows.weights))?;
+            if self.plan.has_bound {
+                self.settle(emit)?;
+            }
         } else if rows.len() > 0 {
             {
                 let other = self.state[1 - side].lock();
@@ -109,7 +112,7 @@ impl Core {
     }
 
     /// Takes the gathered changes into the state, and emits what they change.
-    fn settle(&mut self, emit: Emit<'_>) -> Result<()> {
+    pub(super) fn settle(&mut self, emit: Emit<'_>) -> Result<()> {
         if self.changes.iter().all(Multimap::is_empty) {
             return Ok(());
         }
@@ -132,7 +135,7 @@ impl Core {
     }
 
     /// Errors: `external` if a row was taken back that had not come.
-    fn refuse_negative(&self) -> Result<()> {
+    pub(super) fn refuse_negative(&self) -> Result<()> {
         for (state, name) in self.state.iter().zip(["left", "right"]) {
             let mut state = state.lock();
             if !state.has_negative() {
@@ -147,12 +150,11 @@ impl Core {
     }
 
     /// Frees rows that can have no more partners.
-    fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<EventTime> {
+    pub(super) fn on_frontier(&mut self, now: EventTime, emit: Emit<'_>) -> Result<EventTime> {
         if !self.plan.has_bound {
             return Ok(now);
         }
         self.frontier = self.frontier.max(now);
-        self.settle(emit)?;
         let mut longest = 0;
         for (side, (state, shape)) in self.state.iter().zip(&self.plan.shapes).enumerate() {
             let Some(time) = &shape.time else { continue };

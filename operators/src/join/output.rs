@@ -18,6 +18,9 @@ pub(super) type Emit<'a> = &'a mut dyn FnMut(Batch) -> Result<()>;
 impl Plan {
     /// Emits rows of the output with their weights.
     pub(super) fn emit(&self, columns: Vec<ArrayRef>, weights: &[i64], emit: Emit<'_>) -> Result<()> {
+        if weights.iter().all(|w| *w == 1) {
+            return slices(&Batch::new(self.batch(columns, weights.len())?), emit);
+        }
         if self.stream == StreamKind::Append {
             return self.emit_repeated(&columns, weights, emit);
         }
@@ -27,10 +30,7 @@ impl Plan {
             return if places.is_empty() { Ok(()) } else { self.emit(take(&columns, &places)?, &weights, emit) };
         }
         let rows = Batch::with_weights(self.batch(columns, weights.len())?, weights.to_vec().into())?;
-        for start in (0..rows.num_rows()).step_by(BATCH_ROWS) {
-            emit(rows.slice(start, BATCH_ROWS.min(rows.num_rows() - start)))?;
-        }
-        Ok(())
+        slices(&rows, emit)
     }
 
     fn emit_repeated(&self, columns: &[ArrayRef], weights: &[i64], emit: Emit<'_>) -> Result<()> {
@@ -89,6 +89,13 @@ impl Plan {
     ) -> Result<()> {
         self.emit_alone(side, self.shapes[side].rows(columns)?, weights, emit)
     }
+}
+
+fn slices(rows: &Batch, emit: Emit<'_>) -> Result<()> {
+    for start in (0..rows.num_rows()).step_by(BATCH_ROWS) {
+        emit(rows.slice(start, BATCH_ROWS.min(rows.num_rows() - start)))?;
+    }
+    Ok(())
 }
 
 /// How often a pair is there.

@@ -5,6 +5,7 @@
 //! Invariants
 //! - S1 floats are made canonical (one NaN, no -0.0) before anything else, so that what comes back from state is what was emitted.
 
+use super::packing::Packing;
 use super::{nullable, type_of, unit_of};
 use crate::expr::{self, Expr, Text};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -38,6 +39,8 @@ pub(super) struct Shape {
     rest: Vec<usize>,
     /// The place of each input column among the kept ones; empty if only keys are kept.
     places: Vec<usize>,
+    /// Of each kept column how it is packed, if it is.
+    packings: Vec<Option<Packing>>,
     floats: Vec<usize>,
     pub(super) time: Option<Time>,
 }
@@ -106,25 +109,29 @@ impl Shape {
             }
         }
         let mut rest = Vec::new();
+        let mut packings: Vec<Option<Packing>> = keys.iter().map(|_| None).collect();
         for (column, place) in places.iter_mut().enumerate().filter(|_| keeps_rows) {
             if *place == usize::MAX {
                 *place = fields.len();
                 let field = schema.field(column);
-                fields.push(nullable(&names.unique(field.name()), field.data_type().clone()));
+                let (kept, packing) = Packing::of(&names.unique(field.name()), field)?;
+                fields.push(kept);
+                packings.push(packing);
                 rest.push(column);
             }
         }
         let time = time.map(|(column, keep_ms)| {
             let unit = unit_of(schema, column)?;
             let stored = places.get(column).copied().unwrap_or(usize::MAX);
-            Ok::<_, Error>(Time { column, stored, unit, keep_ms })
+            // A row that is not late yet may be taken back: it is not freed.
+            Ok::<_, Error>(Time { column, stored, unit, keep_ms: keep_ms.max(0) })
         });
         let is_float = |c: &usize| matches!(schema.field(*c).data_type(), DataType::Float32 | DataType::Float64);
         let floats = (0..schema.fields().len()).filter(is_float).collect();
         if !keeps_rows {
             places.clear();
         }
-        Ok(Shape { schema: schema.clone(), keys, fields, rest, places, floats, time: time.transpose()? })
+        Ok(Shape { schema: schema.clone(), keys, fields, rest, places, packings, floats, time: time.transpose()? })
     }
 
     pub(super) fn key_columns(&self) -> usize {
@@ -152,7 +159,14 @@ impl Shape {
     /// The input's columns of entries.
     pub(super) fn rows(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let lost = |place: &usize| Error::internal(format!("a join keeps {} columns, not {place}", columns.len()));
-        self.places.iter().map(|place| columns.get(*place).cloned().ok_or_else(|| lost(place))).collect()
+        let row = |place: &usize| {
+            let column = columns.get(*place).ok_or_else(|| lost(place))?;
+            match self.packings.get(*place) {
+                Some(Some(packing)) => packing.unpack(column),
+                _ => Ok(column.clone()),
+            }
+        };
+        self.places.iter().map(row).collect()
     }
 
     /// Entries out of their columns.
@@ -179,8 +193,9 @@ impl Shape {
             batch = batch.filter(&matching)?;
             keys = filter(&keys, &matching)?;
         }
-        for column in &self.rest {
-            keys.push(batch.column(*column)?.clone());
+        for (column, packing) in self.rest.iter().zip(self.packings.iter().skip(self.keys.len())) {
+            let column = batch.column(*column)?;
+            keys.push(packing.as_ref().map_or_else(|| Ok(column.clone()), |packing| packing.pack(column))?);
         }
         let weights = batch.weights().map_or_else(|| vec![1; batch.num_rows()], <[i64]>::to_vec);
         Ok(Read { entries: self.entries(keys, weights)?, lone, late })

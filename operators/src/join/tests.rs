@@ -1,11 +1,15 @@
 //! Joins against a naive model: every left row meets every right row of the folded input, one by one.
 
+use super::operator::Core;
 use super::*;
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use datafusion_expr::Operator as Op;
 use datafusion_physical_expr::expressions::{Column, binary};
 use std::collections::BTreeMap;
+use thalweg_engine::key::KeyGroupRange;
 use thalweg_engine::rng::Rng;
+use thalweg_engine::state::{Budget, SpillArea, StateStore};
 use thalweg_engine::testing::harness::{Script, check_ports, run};
 use thalweg_engine::testing::rows::{ZSet, zset};
 use thalweg_engine::{Batch, ErrorKind};
@@ -223,6 +227,48 @@ fn not_in_is_true_of_nothing_while_there_is_a_null() {
     assert_eq!(correlated.signature().unwrap_err().kind(), ErrorKind::User);
 }
 
+/// Epoch by epoch, with state that is on disk most of the time.
+fn check_on_disk(join: &Join, seed: u64) {
+    let mut rng = Rng::new(seed);
+    let folder = tempfile::TempDir::new().unwrap();
+    let area = SpillArea::new(folder.path());
+    let limit_bytes = [1, 20_000][seed as usize % 2];
+    let budget = Budget::spilling("t", limit_bytes, &area);
+    let mut store = StateStore::new("join", KeyGroupRange::ALL, &budget);
+    let mut core = Core::open(join.compile().unwrap(), &mut store).unwrap();
+    let epochs = history(&mut rng, 10, false);
+    let mut out = vec![];
+    for through in 0..epochs.len() {
+        let mut emit = |batch: Batch| {
+            assert!((1..=4096).contains(&batch.num_rows()));
+            out.push(batch);
+            Ok(())
+        };
+        for run in epochs[through].chunk_by(|a, b| a.0 == b.0) {
+            let rows: Vec<(Row, i64)> = run.iter().map(|(_, row, w)| (*row, *w)).collect();
+            core.process(run[0].0, &batch(run[0].0, &rows, &mut rng), &mut emit).unwrap();
+        }
+        core.settle(&mut emit).unwrap();
+        core.refuse_negative().unwrap();
+        assert_eq!(zset(&out), naive(join, &folded(&epochs[..=through])), "epoch {through} of {join:?}");
+    }
+    // With the larger budget some of it stays in memory, or all.
+    assert!(area.written_bytes() > 0 || limit_bytes > 1);
+}
+
+#[test]
+fn state_on_disk_gives_the_same_answers() {
+    for (i, kind) in KINDS.into_iter().enumerate() {
+        for seed in [600, 601] {
+            let plain = join(kind);
+            check_on_disk(&Join { filter: Some(less()), ..plain.clone() }, seed + 10 * i as u64);
+            check_on_disk(&plain, seed + 10 * i as u64);
+        }
+    }
+    check_on_disk(&Join { null_aware: true, ..join(JoinKind::LeftAnti) }, 700);
+    check_on_disk(&Join { null_aware: true, ..join(JoinKind::LeftAnti) }, 701);
+}
+
 #[test]
 fn a_hot_key_is_joined_in_bounded_batches() {
     let mut rng = Rng::new(7);
@@ -238,6 +284,32 @@ fn a_hot_key_is_joined_in_bounded_batches() {
         let all = [left.iter().map(|(r, w)| (0, *r, *w)).chain(right.iter().map(|(r, w)| (1, *r, *w))).collect()];
         assert_eq!(run(&factory, &script, 2, &[1], 0).main, naive(&join, &folded(&all)));
     }
+}
+
+#[test]
+fn arrays_are_kept_as_they_are() {
+    let list = DataType::List(Arc::new(Field::new_list_field(DataType::Int64, true)));
+    let schema = |names: [&str; 2]| {
+        let fields = [(names[0], DataType::Int64), (names[1], list.clone())];
+        Arc::new(Schema::new(fields.map(|(name, t)| Field::new(name, t, true)).to_vec()))
+    };
+    let (left, right) = (schema(["k", "a"]), schema(["j", "b"]));
+    let rows = |schema: &SchemaRef, n: i64| {
+        let lists = (0..n).map(|i| (i > 0).then(|| (0..i).map(|v| (v != 2).then_some(v)).collect::<Vec<_>>()));
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>(lists);
+        let columns: Vec<ArrayRef> = vec![Arc::new((0..n).map(Some).collect::<Int64Array>()), Arc::new(lists)];
+        Batch::new(RecordBatch::try_new(schema.clone(), columns).unwrap())
+    };
+    let fields: Vec<_> = left.fields().iter().chain(right.fields()).cloned().collect();
+    let key = |name: &str| Arc::new(Column::new(name, 0)) as Expr;
+    let script = Script::with_ports(vec![vec![0], vec![0]]).rows(0, rows(&left, 5)).rows(1, rows(&right, 4));
+    let keys = vec![(key("k"), key("j"))];
+    let join = Join { left, right, keys, output: Arc::new(Schema::new(fields)), ..join(JoinKind::Left) };
+    let factory: Arc<dyn OperatorFactory> = Arc::new(join);
+    let answer = check_ports(&factory, &script.barrier(), 2);
+    let rows: Vec<&str> = answer.main.keys().map(String::as_str).collect();
+    let last = ["1|[0]|1|[0]", "2|[0, 1]|2|[0, 1]", "3|[0, 1, NULL]|3|[0, 1, NULL]", "4|[0, 1, NULL, 3]|NULL|NULL"];
+    assert_eq!(rows, [&["0|NULL|0|NULL"][..], &last].concat());
 }
 
 #[test]

@@ -5,9 +5,10 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::key::KeyGroup;
 use crate::rng::Rng;
+use crate::state::reader::{Layout, Reader};
 use crate::state::{Chain, SpillArea, State, StateStore};
 use arrow::array::{Float64Array, StringArray, TimestampMillisecondArray};
-use arrow::datatypes::{Field, Float64Type, TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{Field, Float64Type, TimeUnit, TimestampMillisecondType, UInt8Type};
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
@@ -298,6 +299,30 @@ fn behaves_like_a_map_in_memory() {
 fn behaves_like_a_map_on_disk() {
     (1..3).for_each(|seed| random_history(seed, 1, 80));
     random_history(9, 200_000, 150);
+}
+
+#[test]
+fn a_snapshot_is_read_as_columns_with_weights() {
+    let mut fleet = Fleet::new(u64::MAX);
+    let mut rng = Rng::new(5);
+    for batch in 0..3 {
+        fleet.update(&(0..100).map(|i| (random_row(&mut rng, batch), 1 + i % 3)).collect::<Vec<_>>());
+        fleet.freeze();
+    }
+    let link = fleet.chains[0][0].load(KeyGroupRange::ALL).unwrap();
+    let layout = Layout::of(&link.containers[0], 0);
+    let names: Vec<&str> = layout.schema().fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!((layout.keys(), names), (4, vec!["k", "f", "t", "v", "weight", "partners", "$group"]));
+    let mut reader = Reader::open(&fleet.chains[0], &layout, &fleet.budget).unwrap();
+    let mut all = Model::new();
+    while let Some(rows) = reader.next(64).unwrap() {
+        let weights = rows.column(4).as_primitive::<Int64Type>().values();
+        all.extend(entries(rows.columns()).into_iter().zip(weights.iter().copied()));
+        for (entry, group) in entries(rows.columns()).iter().zip(rows.column(6).as_primitive::<UInt8Type>().values()) {
+            assert_eq!(KeyGroup::of(hash_of(entry)).0, *group);
+        }
+    }
+    assert_eq!(all, fleet.model);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Times {
     }
 
     /// Everything in memory is about to go to disk.
-    pub(super) fn went_to_disk(&mut self, clusters: &[u32]) {
+    pub(super) fn send_to_disk(&mut self, clusters: &[u32]) {
         for bucket in self.buckets.values_mut().filter(|b| !b.rows.is_empty()) {
             let rows = std::mem::take(&mut bucket.rows);
             self.entries -= rows.len() + bucket.hashes.len();
