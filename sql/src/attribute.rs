@@ -4,7 +4,8 @@
 //! from a time is no longer one, and neither is a time above an operator whose rows may be arbitrarily old.
 
 use crate::nodes::{Rowtime, WINDOW_COLUMNS, WindowTvf, downcast};
-use datafusion_common::{Column, DFSchema};
+use datafusion_common::{Column, DFSchema, JoinType};
+use datafusion_expr::logical_plan::Join;
 use datafusion_expr::{Expr, LogicalPlan};
 
 /// The name of the processing time function.
@@ -42,8 +43,23 @@ pub(crate) fn of_index(plan: &LogicalPlan, index: usize) -> Option<Attribute> {
         LogicalPlan::Filter(f) => of_index(&f.input, index),
         LogicalPlan::SubqueryAlias(a) => of_index(&a.input, index),
         LogicalPlan::Union(union) => of_union(&union.inputs, index),
+        LogicalPlan::Join(join) => of_join(join, index),
         LogicalPlan::Aggregate(a) => of_group(plan, &a.input, a.group_expr.get(index)?),
         _ => of_extension(plan, index),
+    }
+}
+
+/// Whether event time bounds the join, so that its times are any good, is seen when its conditions are brought into form: by the planner.
+fn of_join(join: &Join, index: usize) -> Option<Attribute> {
+    use JoinType as J;
+    let width = join.left.schema().fields().len();
+    match join.join_type {
+        J::RightSemi | J::RightAnti => of_index(&join.right, index),
+        J::Right if index < width => None,
+        J::Left | J::Full if index >= width => None,
+        J::Full => None,
+        _ if index < width => of_index(&join.left, index),
+        _ => of_index(&join.right, index - width),
     }
 }
 

@@ -136,6 +136,7 @@ impl Tree<'_> {
                 "one row"
             }
             StreamOp::Group(_) => "unbounded, one entry per key",
+            StreamOp::Join(ref spec) if spec.bound.is_some() => "bounded by event time",
             StreamOp::Join(_) => "unbounded, every row of both sides",
             _ => "none",
         };

@@ -1,11 +1,13 @@
 //! Joins: two streams brought together by equal keys, each side kept as state. Rows of tables are compared with all rows of the other
-//! table there are, so state grows with the tables.
+//! table there are, so state grows with the tables, unless event time bounds it (`bound.rs`).
 
+use super::bound::Times;
 use super::calls::Inputs;
 use super::lower::{Lower, Pending, bare, over_base};
 use super::physical::{Emit, Made, compile, short};
-use super::stream::{JoinSpec, StreamId, StreamNode, StreamOp, column, lineage_of, mix};
+use super::stream::{JoinBound, JoinSpec, StreamId, StreamNode, StreamOp, column, lineage_of, mix, place};
 use super::{guard, refuse};
+use crate::attribute::Attribute;
 use crate::error::{Fault, Result};
 use crate::fault;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -15,14 +17,21 @@ use datafusion_expr::logical_plan::Join;
 use std::sync::Arc;
 use thalweg_engine::key::hash_text;
 use thalweg_engine::{NodeKind, NodeSpec, Partitioning, Port, StreamKind};
-use thalweg_operators::join::{Join as JoinOperator, JoinKind};
+use thalweg_operators::join::{Join as JoinOperator, JoinKind, TimeBound};
 
 /// One side of a join as a stream, with where its columns and keys stand in it.
 struct Side {
     id: StreamId,
     columns: Vec<usize>,
     keys: Vec<usize>,
-    width: usize,
+    /// Of every column of the stream.
+    attributes: Vec<Option<Attribute>>,
+}
+
+impl Side {
+    fn width(&self) -> usize {
+        self.attributes.len()
+    }
 }
 
 impl Lower<'_> {
@@ -47,13 +56,18 @@ impl Lower<'_> {
         let left = self.side(left, plans.0.schema(), &left_keys)?;
         let right = self.plan(plans.1)?;
         let right = self.side(right, plans.1.schema(), &right_keys)?;
-        let all: Vec<Expr> =
-            if swapped { both(&right, &left, left.width, 0) } else { both(&left, &right, 0, left.width) };
+        let all = if swapped { both(&right, &left, left.width(), 0) } else { both(&left, &right, 0, left.width()) };
         let schema = join.left.schema().join(join.right.schema()).map_err(fault::of)?;
         let filter = join.filter.as_ref().map(|f| over_base(&bare(f), &schema, &all)).transpose()?;
+        let keys: Vec<(usize, usize)> = left.keys.iter().copied().zip(right.keys.iter().copied()).collect();
+        let attributes = [&left.attributes[..], &right.attributes[..]].concat();
+        let appended = [left.id, right.id].iter().all(|id| self.streams.node(*id).kind == StreamKind::Append);
+        let times = Times { attributes: &attributes, width: left.width() };
+        let bound = times.bound(&keys, filter.as_ref()).filter(|_| appended && !join.null_aware);
         let spec = JoinSpec {
             kind,
-            keys: left.keys.iter().copied().zip(right.keys.iter().copied()).collect(),
+            bound,
+            keys,
             nulls_equal: join.null_equality == NullEquality::NullEqualsNull,
             null_aware: join.null_aware,
             filter,
@@ -64,7 +78,18 @@ impl Lower<'_> {
             JoinKind::LeftSemi | JoinKind::LeftAnti => left.columns.iter().copied().map(column).collect(),
             _ => all,
         };
-        Ok(Pending { base, predicates: vec![], attributes: vec![None; outputs.len()], outputs, window: None })
+        let kept = |e: &Expr| place(e).and_then(|p| attributes.get(p).copied().flatten()).filter(|_| bound.is_some());
+        // Where a side may be missing its times may be NULL.
+        let sure = |e: &Expr| {
+            place(e).is_some_and(|p| match kind {
+                JoinKind::Full => false,
+                JoinKind::Left => p < left.width(),
+                JoinKind::Right => p >= left.width(),
+                _ => true,
+            })
+        };
+        let attributes = outputs.iter().map(|e| kept(e).filter(|_| sure(e))).collect();
+        Ok(Pending { base, predicates: vec![], attributes, outputs, window: None })
     }
 
     /// The stream of a side: what the plan gives, each once, and the keys.
@@ -72,7 +97,8 @@ impl Lower<'_> {
         let mut input = self.assign(input)?;
         let mut inputs = Inputs::default();
         let fields = schema.fields().iter();
-        let columns = input.outputs.iter().zip(fields).map(|(e, f)| inputs.place(e.clone(), f.name())).collect();
+        let columns: Vec<usize> =
+            input.outputs.iter().zip(fields).map(|(e, f)| inputs.place(e.clone(), f.name())).collect();
         let key = |e: &Expr| {
             let over = over_base(&bare(e), schema, &input.outputs)?;
             Ok(inputs.place(over, &super::calls::name_of(e)))
@@ -82,10 +108,16 @@ impl Lower<'_> {
             // Rows without columns have no length everywhere.
             inputs.place(datafusion_expr::lit(true), "row");
         }
-        input.attributes = vec![None; inputs.exprs.len()];
+        let mut attributes = vec![None; inputs.exprs.len()];
+        for (at, attribute) in columns.iter().zip(&input.attributes) {
+            if let Some(of) = attributes.get_mut(*at) {
+                *of = *attribute;
+            }
+        }
+        input.attributes = attributes.clone();
         input.outputs = inputs.exprs;
         let id = self.calc(input, &inputs.names, None)?;
-        Ok(Side { id, columns, keys, width: self.streams.node(id).schema.fields().len() })
+        Ok(Side { id, columns, keys, attributes })
     }
 
     fn join_node(&self, left: &Side, right: &Side, spec: JoinSpec) -> StreamNode {
@@ -109,16 +141,19 @@ impl Lower<'_> {
             (true, _) => l.unique.clone(),
             // What is missing on one side is NULL in its key: two such rows may be alike in the key of the join.
             (false, no_key) if no_key || spec.kind != JoinKind::Inner => vec![],
-            (false, _) => l.unique.iter().copied().chain(r.unique.iter().map(|u| u + left.width)).collect(),
+            (false, _) => l.unique.iter().copied().chain(r.unique.iter().map(|u| u + left.width())).collect(),
         };
         let names = crate::naming::unique(fields.iter().map(|f| f.name()));
         let fields: Vec<Field> = fields.into_iter().zip(names).map(|(f, n)| f.with_name(n)).collect();
-        let kind = if spec.kind == JoinKind::Inner { l.kind.max(r.kind) } else { StreamKind::Changelog };
+        let stays = spec.kind == JoinKind::Inner || spec.bound.is_some();
+        let kind = if stays { l.kind.max(r.kind) } else { StreamKind::Changelog };
+        let missing_left = matches!(spec.kind, JoinKind::Right | JoinKind::Full);
+        let rowtime = spec.bound.map(|b| b.left).filter(|_| !missing_left);
         StreamNode {
             rows,
             lineage,
             kind,
-            rowtime: None,
+            rowtime,
             unique,
             schema: Arc::new(Schema::new(fields)),
             inputs: vec![left.id, right.id],
@@ -154,7 +189,7 @@ pub(super) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &JoinSpec) -> R
         nulls_equal: spec.nulls_equal,
         null_aware: spec.null_aware,
         filter,
-        bound: None,
+        bound: spec.bound.and_then(|b| time_bound(b, &left, &right)),
         stream: node.kind,
         output: Arc::clone(&output),
     };
@@ -172,7 +207,7 @@ pub(super) fn emit(emit: &mut Emit<'_>, node: &StreamNode, spec: &JoinSpec) -> R
     let id = emit.id(format!("join-{:08x}", short(node.rows)));
     let mut spec_of =
         NodeSpec::new(id, label(spec.kind), NodeKind::Operator(Arc::new(operator)), inputs).signature(signature);
-    spec_of.updating = spec.kind != JoinKind::Inner;
+    spec_of.updating = spec.kind != JoinKind::Inner && spec.bound.is_none();
     // NOT IN: whether there is a NULL is for all rows to know.
     if spec.keys.is_empty() || spec.null_aware {
         spec_of = spec_of.parallelism(1);
@@ -202,6 +237,16 @@ fn joined(left: &Made, right: &Made, kind: JoinKind) -> (SchemaRef, Vec<Option<u
     let named = fields.iter().zip(names).enumerate();
     let fields = named.map(|(i, (f, n))| f.clone().with_name(n).with_nullable(f.is_nullable() || missing(i)));
     (Arc::new(Schema::new(fields.collect::<Vec<_>>())), places)
+}
+
+fn time_bound(bound: JoinBound, left: &Made, right: &Made) -> Option<TimeBound> {
+    let at = |side: &Made, place: usize| side.places.get(place).copied().flatten();
+    Some(TimeBound {
+        left: at(left, bound.left)?,
+        left_keep_ms: bound.left_keep_ms,
+        right: at(right, bound.right)?,
+        right_keep_ms: bound.right_keep_ms,
+    })
 }
 
 /// What people see.

@@ -363,6 +363,9 @@ impl Lower<'_> {
         // A filter below the window function may have asked for the bounds of another window: those must be columns first.
         let mut input = if input.window.is_some() { self.settle(input, &names)? } else { input };
         let written = bare(&window.time);
+        if !window.processing_time && attribute(&written, window.input.schema(), &input.attributes).is_none() {
+            return Err(refuse::old_times(&window.time, self.span));
+        }
         let time = over_base(&written, window.input.schema(), &input.outputs)?;
         let late = match side::late_target(window, self.tables)? {
             Some((table, columns)) => {

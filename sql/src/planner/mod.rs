@@ -2,6 +2,7 @@
 //!
 //! Called by [`compile`](crate::compile) once per job, a job being one statement set, one INSERT or one SELECT.
 
+mod bound;
 mod calls;
 pub(crate) mod constant;
 pub(crate) mod explain;

@@ -48,6 +48,13 @@ fn place_of(aggregate: &Aggregate, statement: Span) -> Span {
     exprs.filter_map(span_of).next().unwrap_or(statement)
 }
 
+/// Windows over the times of rows that may be of any age.
+pub(crate) fn old_times(time: &Expr, statement: Span) -> Fault {
+    let span = span_of(time).unwrap_or(statement);
+    let fault = Fault::unsupported(span, format!("a window along `{}`, whose rows may be of any age", written(time)));
+    fault.remedy("bound the join below in event time: ON .. AND a.ts BETWEEN b.ts - INTERVAL '10' SECOND AND b.ts")
+}
+
 /// EXISTS or IN beside OR: whether a row has a partner is a value then.
 pub(crate) fn mark_join(join: &Join, statement: Span) -> Fault {
     let span = join.on.iter().flat_map(|(l, r)| [l, r]).find_map(span_of).unwrap_or(statement);

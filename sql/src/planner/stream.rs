@@ -99,6 +99,17 @@ pub(crate) struct JoinSpec {
     pub(crate) null_aware: bool,
     /// What must hold beside, over both inputs' columns.
     pub(crate) filter: Option<Expr>,
+    /// When rows are freed.
+    pub(crate) bound: Option<JoinBound>,
+}
+
+/// The event times of both inputs, and how long after them their rows may find partners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct JoinBound {
+    pub(crate) left: usize,
+    pub(crate) left_keep_ms: i64,
+    pub(crate) right: usize,
+    pub(crate) right_keep_ms: i64,
 }
 
 /// The table that takes the late rows, and for each of its written columns the input column.
