@@ -38,6 +38,10 @@ impl Connectors for Outside {
         self.registry.sink(&self.spec(table)?, schema, kind).map_err(refusal)
     }
 
+    fn upserts(&self, table: &thalweg_sql::TableSpec<'_>) -> Outcome<bool> {
+        self.registry.upserts(&self.spec(table)?).map_err(refusal)
+    }
+
     fn terminal(&self, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>> {
         Ok(self.terminal.sink(schema, kind, None))
     }

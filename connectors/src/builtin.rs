@@ -24,6 +24,7 @@ impl Registry {
         let mut registry = Registry::new();
         registry.register(Arc::new(Nexmark));
         registry.register(Arc::new(Kafka));
+        registry.register(Arc::new(crate::upsert_kafka::UpsertKafka));
         registry.register(Arc::new(FilesystemConnector));
         registry.register(Arc::new(DatagenConnector));
         registry.register(Arc::new(Print(terminal.clone())));
@@ -70,10 +71,10 @@ impl Connector for Nexmark {
     }
 }
 
-struct Kafka;
+pub(crate) struct Kafka;
 
 /// A declared table in the words of the Kafka connector; columns of a sink are those that are not VIRTUAL.
-fn kafka_columns(spec: &TableSpec, sink: bool) -> OptionResult<Vec<crate::kafka::TableColumn>> {
+pub(crate) fn kafka_columns(spec: &TableSpec, sink: bool) -> OptionResult<Vec<crate::kafka::TableColumn>> {
     let of_sink = |c: &&crate::registry::TableColumn| !sink || c.metadata.as_ref().is_none_or(|m| !m.is_virtual);
     let column = |c: &crate::registry::TableColumn| {
         let metadata = c.metadata.as_ref().map(|m| MetadataColumn::named(&m.key)).transpose()?;
@@ -82,7 +83,7 @@ fn kafka_columns(spec: &TableSpec, sink: bool) -> OptionResult<Vec<crate::kafka:
     spec.columns.iter().filter(of_sink).map(column).collect()
 }
 
-fn kafka_parts(spec: &TableSpec) -> OptionResult<(KafkaOptions, Formats)> {
+pub(crate) fn kafka_parts(spec: &TableSpec) -> OptionResult<(KafkaOptions, Formats)> {
     let (options, mut rest) = KafkaOptions::parse(spec.options.as_map())?;
     Ok((options, Formats::parse(&mut rest)?))
 }
@@ -153,7 +154,7 @@ impl Connector for Kafka {
                 CLIENT_OPTIONS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
             )],
             append_only: Some(
-                "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print'",
+                "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print' or, with a PRIMARY KEY, to 'upsert-kafka'",
             ),
             decodes: true,
             ..Description::new(

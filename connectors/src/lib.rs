@@ -15,5 +15,6 @@ pub mod registry;
 pub mod rows;
 pub mod splits;
 pub mod terminal;
+mod upsert_kafka;
 pub use options::{OptionError, OptionResult, OptionSpec, Options, TypedOptions, ValueKind};
 pub use registry::{Connector, Description, Metadata, MetadataSpec, Registry, Routes, TableColumn, TableSpec};

@@ -122,6 +122,8 @@ pub struct Description {
     pub no_sink: Option<&'static str>,
     /// Why its sinks take no changes, and what to do instead; `None` = they do.
     pub append_only: Option<&'static str>,
+    /// Whether its sinks keep the last row of each PRIMARY KEY, so that changes must be those of one row per key.
+    pub upserts: bool,
     /// Whether it decodes records, so that some may be bad.
     pub decodes: bool,
     /// Whether PARTITIONED BY means something.
@@ -140,6 +142,7 @@ impl Description {
             no_source: None,
             no_sink: None,
             append_only: None,
+            upserts: false,
             decodes: false,
             partitions: false,
         }
@@ -254,6 +257,11 @@ impl Registry {
         entry.check_columns(spec)?;
         spec.indices(&columns)?;
         entry.connector.source(spec, &options, columns)
+    }
+
+    /// Whether a table's sink keeps the last row of each PRIMARY KEY.
+    pub fn upserts(&self, spec: &TableSpec) -> OptionResult<bool> {
+        Ok(self.open(spec)?.0.description.upserts)
     }
 
     /// A sink for rows of `columns`: all physical and writable metadata columns of the table, in its order.

@@ -83,6 +83,12 @@ pub trait Connectors {
     /// A sink that takes the written columns, in the table's order, of a stream of this kind.
     fn sink(&self, table: &TableSpec<'_>, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>>;
 
+    /// Whether a table's sink keeps the last row of each PRIMARY KEY: it then gets changes of one row per key.
+    fn upserts(&self, table: &TableSpec<'_>) -> Outcome<bool> {
+        let _ = table;
+        Ok(false)
+    }
+
     /// The sink of a bare SELECT.
     fn terminal(&self, schema: SchemaRef, kind: StreamKind) -> Outcome<Arc<dyn SinkFactory>>;
 }

@@ -53,8 +53,7 @@ const NOTES: [&str; 3] = [
 pub struct FilesystemConnector;
 
 /// What to do with a changelog.
-const CHANGES: &str =
-    "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print'";
+const CHANGES: &str = "aggregate in windows (FROM TABLE(TUMBLE(..)) .. GROUP BY .., window_start, window_end), or write to 'print' or 'upsert-kafka'";
 
 impl Connector for FilesystemConnector {
     fn describe(&self) -> Description {

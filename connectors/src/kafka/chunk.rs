@@ -2,8 +2,8 @@
 //! them. A chunk becomes one transaction.
 //!
 //! ```text
-//! magic "TKR1", records u32, then zstd of the records, each:
-//! flags u8 (1 key, 2 timestamp, 4 headers), partition i32, [key], value, [timestamp i64],
+//! magic "TKR1", or "TKR2" where some have no value, records u32, then zstd of the records, each:
+//! flags u8 (1 key, 2 timestamp, 4 headers, 8 no value), partition i32, [key], [value], [timestamp i64],
 //! [headers: count u32, each name, present u8, value if present]
 //! ```
 //! Texts and byte strings are a length u32 and the bytes; numbers are little endian.
@@ -17,9 +17,12 @@ use std::sync::Arc;
 use thalweg_engine::error::{Error, Result};
 
 const MAGIC: &[u8; 4] = b"TKR1";
+/// Of chunks that a reader of the first kind would not understand.
+const MAGIC_TOMBSTONES: &[u8; 4] = b"TKR2";
 const KEY: u8 = 1;
 const TIMESTAMP: u8 = 2;
 const HEADERS: u8 = 4;
+const NO_VALUE: u8 = 8;
 /// Bytes of records, unpacked, from which on a chunk is finished. A transaction of it takes about a tenth of a second.
 const CHUNK_BYTES: usize = 16 << 20;
 /// Fast, and records of one table have much in common.
@@ -32,6 +35,7 @@ const UNPACKED_MAX: usize = 1 << 30;
 pub(super) struct Packer {
     raw: Vec<u8>,
     records: u32,
+    has_tombstones: bool,
 }
 
 impl Packer {
@@ -41,13 +45,19 @@ impl Packer {
         let headers = extras.and_then(|e| e.headers.as_ref());
         let flag = |is: bool, flag: u8| if is { flag } else { 0 };
         self.raw.push(
-            flag(record.key.is_some(), KEY) | flag(timestamp.is_some(), TIMESTAMP) | flag(headers.is_some(), HEADERS),
+            flag(record.key.is_some(), KEY)
+                | flag(timestamp.is_some(), TIMESTAMP)
+                | flag(headers.is_some(), HEADERS)
+                | flag(record.value.is_none(), NO_VALUE),
         );
         self.raw.extend(record.partition.to_le_bytes());
         if let Some(key) = record.key {
             self.bytes(key)?;
         }
-        self.bytes(record.value)?;
+        match record.value {
+            Some(value) => self.bytes(value)?,
+            None => self.has_tombstones = true,
+        }
         if let Some(timestamp) = timestamp {
             self.raw.extend(timestamp.to_le_bytes());
         }
@@ -80,7 +90,8 @@ impl Packer {
         }
         let packed =
             zstd::bulk::compress(&self.raw, LEVEL).map_err(|e| Error::internal(format!("pack records: {e}")))?;
-        let chunk = [MAGIC, self.records.to_le_bytes().as_slice(), &packed].concat();
+        let magic = if std::mem::take(&mut self.has_tombstones) { MAGIC_TOMBSTONES } else { MAGIC };
+        let chunk = [magic, self.records.to_le_bytes().as_slice(), &packed].concat();
         self.raw.clear();
         self.records = 0;
         Ok(Some(chunk.into()))
@@ -101,7 +112,8 @@ pub(super) struct Unpacked {
 impl Unpacked {
     /// Unpacks a chunk. Errors: `external` if it is none.
     pub(super) fn new(chunk: &[u8]) -> Result<Unpacked> {
-        let head = chunk.strip_prefix(MAGIC).and_then(<[u8]>::split_first_chunk::<4>);
+        let chunk = chunk.strip_prefix(MAGIC).or_else(|| chunk.strip_prefix(MAGIC_TOMBSTONES));
+        let head = chunk.and_then(<[u8]>::split_first_chunk::<4>);
         let (records, packed) = head.ok_or_else(|| broken("its head"))?;
         let raw = zstd::bulk::decompress(packed, UNPACKED_MAX).map_err(broken)?;
         Ok(Unpacked { raw, records: u32::from_le_bytes(*records) })
@@ -114,7 +126,7 @@ impl Unpacked {
             let flags = rest.byte()?;
             let partition = i32::from_le_bytes(rest.array()?);
             let key = if flags & KEY != 0 { Some(rest.bytes()?) } else { None };
-            let value = rest.bytes()?;
+            let value = if flags & NO_VALUE == 0 { Some(rest.bytes()?) } else { None };
             let timestamp = if flags & TIMESTAMP != 0 { Some(i64::from_le_bytes(rest.array()?)) } else { None };
             let headers = if flags & HEADERS != 0 { Some(rest.headers()?) } else { None };
             let extras = (timestamp.is_some() || headers.is_some()).then_some(Extras { timestamp, headers });
@@ -176,7 +188,7 @@ mod tests {
                     let headers = extras.as_ref().and_then(|e| e.headers.as_ref());
                     let headers = headers.into_iter().flat_map(|h| h.iter());
                     let headers = headers.map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect();
-                    out.push((r.key.map(<[u8]>::to_vec), r.value.to_vec(), r.partition, timestamp, headers));
+                    out.push((r.key.map(<[u8]>::to_vec), r.value.map(<[u8]>::to_vec), r.partition, timestamp, headers));
                     Ok(())
                 })
                 .unwrap();
@@ -189,6 +201,7 @@ mod tests {
         let (mut rng, mut packer, mut chunks, mut expected) = (Rng::new(5), Packer::default(), vec![], vec![]);
         for i in 0..40_000i32 {
             let value: Vec<u8> = (0..rng.below(900)).map(|_| rng.below(256) as u8).collect();
+            let value = Some(value).filter(|_| rng.below(4) > 0);
             let key = rng.percent(50).then(|| i.to_le_bytes().to_vec());
             let timestamp = rng.percent(30).then_some(i64::from(i) - 5);
             let headers: Vec<_> = (0..rng.below(3)).map(|h| (format!("h{h}"), (h > 0).then(|| vec![1, 2]))).collect();
@@ -196,7 +209,7 @@ mod tests {
                 .iter()
                 .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: value.as_deref() }));
             let extras = Extras { timestamp, headers: (!headers.is_empty()).then_some(owned) };
-            let record = Outgoing { key: key.as_deref(), value: &value, partition: i % 5 - 1 };
+            let record = Outgoing { key: key.as_deref(), value: value.as_deref(), partition: i % 5 - 1 };
             chunks.extend(packer.add(&record, Some(&extras)).unwrap());
             expected.push((key, value, i % 5 - 1, timestamp, headers));
         }
@@ -208,7 +221,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_chunk_are_an_error() {
         let mut packer = Packer::default();
-        let record = Outgoing { key: Some(b"k"), value: b"value", partition: 0 };
+        let record = Outgoing { key: Some(b"k"), value: Some(b"value"), partition: 0 };
         packer.add(&record, None).unwrap();
         let chunk = packer.finish().unwrap().unwrap();
         for length in 0..chunk.len() {

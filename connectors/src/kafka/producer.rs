@@ -29,7 +29,8 @@ pub(crate) const ANY_PARTITION: i32 = -1;
 #[derive(Clone, Copy)]
 pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: &'a [u8],
+    /// `None`: a tombstone.
+    pub(crate) value: Option<&'a [u8]>,
     pub(crate) partition: i32,
 }
 
@@ -110,7 +111,8 @@ impl Producer {
 
     /// Hands over one record that carries more than key and value. `false`: the buffer is full.
     pub(crate) fn send_with(&mut self, record: Outgoing<'_>, extras: Extras) -> Result<bool> {
-        let mut next: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.name).payload(record.value);
+        let mut next: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.name);
+        next.payload = record.value;
         next.partition = (record.partition != ANY_PARTITION).then_some(record.partition);
         next.key = record.key;
         next.timestamp = extras.timestamp;
@@ -119,7 +121,7 @@ impl Producer {
             Ok(()) => Ok(true),
             Err((error, _)) => match error.rdkafka_error_code() {
                 Some(Code::QueueFull) => Ok(false),
-                code => Err(self.refused(code.unwrap_or(Code::Unknown), record.value.len())),
+                code => Err(self.refused(code.unwrap_or(Code::Unknown), record.value.map_or(0, <[u8]>::len))),
             },
         }
     }
@@ -202,8 +204,8 @@ fn message(record: &Outgoing<'_>) -> sys::rd_kafka_message_t {
         err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
         rkt: ptr::null_mut(),
         partition: record.partition,
-        payload: bytes(record.value),
-        len: record.value.len(),
+        payload: record.value.map_or(ptr::null_mut(), bytes),
+        len: record.value.map_or(0, <[u8]>::len),
         key: record.key.map_or(ptr::null_mut(), bytes),
         key_len: record.key.map_or(0, <[u8]>::len),
         offset: 0,

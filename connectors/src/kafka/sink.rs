@@ -22,7 +22,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit, TimestampMillisecondType};
 use rdkafka::message::{Header, OwnedHeaders};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use thalweg_engine::batch::Batch;
@@ -73,6 +73,8 @@ pub struct KafkaSink {
     /// How many partitions the topic has, once somebody has asked.
     partitions: Arc<OnceLock<i32>>,
     unpublished: Arc<Unpublished>,
+    /// Rows go by key: see [`KafkaSink::upserting`].
+    upserts: bool,
 }
 
 impl KafkaSink {
@@ -87,7 +89,14 @@ impl KafkaSink {
             layout,
             partitions: Arc::default(),
             unpublished: Arc::default(),
+            upserts: false,
         })
+    }
+
+    /// Takes changes of rows with a key each: a row that comes is written, whatever was there under its key; a key whose row goes, and
+    /// no other comes for it before the next barrier, gets a tombstone.
+    pub fn upserting(self) -> KafkaSink {
+        KafkaSink { upserts: true, ..self }
     }
 }
 
@@ -106,6 +115,7 @@ impl SinkFactory for KafkaSink {
             placing: Placing::ByKey,
             pending: VecDeque::new(),
             unpublished: self.unpublished.clone(),
+            gone: self.upserts.then(BTreeSet::new),
             open: None,
         }))
     }
@@ -154,6 +164,8 @@ struct KafkaSinkTask {
     /// Batches of which the client has not taken everything yet.
     pending: VecDeque<Pending>,
     unpublished: Arc<Unpublished>,
+    /// In a sink that takes changes: the keys whose rows went since the last barrier, and for which none came.
+    gone: Option<BTreeSet<Vec<u8>>>,
     open: Option<(Out, Arc<NodeMetrics>)>,
 }
 
@@ -195,21 +207,45 @@ impl Placing {
 
 /// The encoded rows of one batch, of which the first `sent` are the client's business already.
 struct Pending {
-    values: Encoded,
-    keys: Option<Encoded>,
+    /// `None`: tombstones.
+    values: Option<Encoded>,
+    keys: Keys,
+    records: usize,
     timestamps: Option<ArrayRef>,
     headers: Option<ArrayRef>,
     sent: usize,
 }
 
+/// The keys of some records.
+enum Keys {
+    None,
+    Encoded(Encoded),
+    Listed(Vec<Vec<u8>>),
+}
+
+impl Keys {
+    fn of(&self, index: usize) -> Option<&[u8]> {
+        match self {
+            Keys::None => None,
+            Keys::Encoded(keys) => Some(keys.row(index)),
+            Keys::Listed(keys) => keys.get(index).map(Vec::as_slice),
+        }
+    }
+}
+
 impl Pending {
+    fn tombstones(keys: Vec<Vec<u8>>) -> Pending {
+        let records = keys.len();
+        Pending { values: None, keys: Keys::Listed(keys), records, timestamps: None, headers: None, sent: 0 }
+    }
+
     fn is_sent(&self) -> bool {
-        self.sent >= self.values.len()
+        self.sent >= self.records
     }
 
     fn record(&self, index: usize, partition: i32) -> Outgoing<'_> {
-        let key = self.keys.as_ref().map(|keys| keys.row(index));
-        Outgoing { key, value: self.values.row(index), partition }
+        let value = self.values.as_ref().map(|values| values.row(index));
+        Outgoing { key: self.keys.of(index), value, partition }
     }
 
     fn extras(&self, index: usize) -> Extras {
@@ -259,6 +295,48 @@ fn millis_of(rows: &RecordBatch, column: Option<usize>) -> Result<Option<ArrayRe
 }
 
 impl KafkaSinkTask {
+    /// Accepts everything, as is the contract: what the client has no room for yet is behind what is there already.
+    fn push(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.pending.push_back(Pending {
+            values: Some(encode(&mut self.value, rows)?),
+            keys: self.key.as_mut().map(|part| encode(part, rows)).transpose()?.map_or(Keys::None, Keys::Encoded),
+            records: rows.num_rows(),
+            timestamps: millis_of(rows, self.timestamp)?,
+            headers: self.headers.and_then(|i| rows.columns().get(i)).cloned(),
+            sent: 0,
+        });
+        if let Some((_, metrics)) = &self.open {
+            metrics.rows_out.add(rows.num_rows() as u64);
+        }
+        Ok(())
+    }
+
+    /// Takes rows that come and go. Of a key, what goes in an epoch is handed over before what comes.
+    fn write_changes(&mut self, batch: &Batch) -> Result<Written> {
+        let (Some(gone), Some(key)) = (&mut self.gone, &mut self.key) else {
+            return Err(Error::internal(format!("table `{}` takes changes and has no key", self.table)));
+        };
+        let come = match batch.weights() {
+            None => batch.clone(),
+            Some(weights) => {
+                let lost = batch.filter(&weights.iter().map(|w| Some(*w < 0)).collect())?;
+                let keys = encode(key, lost.columns())?;
+                gone.extend((0..keys.len()).map(|i| keys.row(i).to_vec()));
+                batch.filter(&weights.iter().map(|w| Some(*w > 0)).collect())?
+            }
+        };
+        if !come.is_empty() {
+            if !gone.is_empty() {
+                let keys = encode(key, come.columns())?;
+                (0..keys.len()).for_each(|i| {
+                    gone.remove(keys.row(i));
+                });
+            }
+            self.push(come.columns())?;
+        }
+        self.pump(IN_FLIGHT_MAX)
+    }
+
     /// Hands over what there is room for, and takes the client's reports. `limit`: above this many in flight it is busy.
     fn pump(&mut self, limit: usize) -> Result<Written> {
         let (out, metrics) = self.open.as_mut().ok_or_else(|| Error::internal("the kafka sink was not opened"))?;
@@ -267,7 +345,7 @@ impl KafkaSinkTask {
             Out::Gathered(gathered) => {
                 for pending in self.pending.drain(..) {
                     gather(gathered, &pending, &self.placing)?;
-                    self.placing.advance(pending.values.len());
+                    self.placing.advance(pending.records);
                 }
                 return Ok(if gathered.is_busy() { Written::Busy } else { Written::Done });
             }
@@ -284,7 +362,7 @@ impl KafkaSinkTask {
             self.pending.pop_front();
         }
         let in_flight = producer.in_flight();
-        let waiting: usize = self.pending.iter().map(|p| p.values.len() - p.sent).sum();
+        let waiting: usize = self.pending.iter().map(|p| p.records - p.sent).sum();
         metrics.unacknowledged.set(i64::try_from(in_flight + waiting).unwrap_or(i64::MAX));
         let busy = !self.pending.is_empty() || in_flight > limit;
         Ok(if busy { Written::Busy } else { Written::Done })
@@ -294,7 +372,7 @@ impl KafkaSinkTask {
 /// Adds all records of a batch to the next checkpoint.
 fn gather(gathered: &mut Gathered, pending: &Pending, placing: &Placing) -> Result<()> {
     let plain = pending.timestamps.is_none() && pending.headers.is_none();
-    for index in 0..pending.values.len() {
+    for index in 0..pending.records {
         let extras = (!plain).then(|| pending.extras(index));
         gathered.add(&pending.record(index, placing.of(index)), extras.as_ref())?;
     }
@@ -303,7 +381,7 @@ fn gather(gathered: &mut Gathered, pending: &Pending, placing: &Placing) -> Resu
 
 /// Sends what is left of a batch; returns how many records the client took.
 fn send(producer: &mut Producer, pending: &Pending, placing: &Placing) -> Result<usize> {
-    let rest = (pending.sent..pending.values.len()).enumerate();
+    let rest = (pending.sent..pending.records).enumerate();
     if pending.timestamps.is_none() && pending.headers.is_none() {
         return producer.send(rest.map(|(n, index)| pending.record(index, placing.of(n))));
     }
@@ -312,7 +390,7 @@ fn send(producer: &mut Producer, pending: &Pending, placing: &Placing) -> Result
             return Ok(sent);
         }
     }
-    Ok(pending.values.len() - pending.sent)
+    Ok(pending.records - pending.sent)
 }
 
 impl Sink for KafkaSinkTask {
@@ -344,23 +422,15 @@ impl Sink for KafkaSinkTask {
     }
 
     fn write(&mut self, batch: Batch, _: &mut SinkContext<'_>) -> Result<Written> {
+        if self.gone.is_some() {
+            return self.write_changes(&batch);
+        }
         if batch.weights().is_some_and(|w| w.iter().any(|w| *w != 1)) {
             let text =
                 "rows are changed or removed, and connector `kafka` only appends; write to a sink that takes changes";
             return Err(Error::user(format!("table `{}`: {text}", self.table)));
         }
-        let rows = batch.columns();
-        // Accepting everything is the contract: what the client has no room for yet is behind what is there already.
-        self.pending.push_back(Pending {
-            values: encode(&mut self.value, rows)?,
-            keys: self.key.as_mut().map(|part| encode(part, rows)).transpose()?,
-            timestamps: millis_of(rows, self.timestamp)?,
-            headers: self.headers.and_then(|i| rows.columns().get(i)).cloned(),
-            sent: 0,
-        });
-        if let Some((_, metrics)) = &self.open {
-            metrics.rows_out.add(rows.num_rows() as u64);
-        }
+        self.push(batch.columns())?;
         self.pump(IN_FLIGHT_MAX)
     }
 
@@ -369,6 +439,11 @@ impl Sink for KafkaSinkTask {
     }
 
     fn prepare(&mut self, id: u64, _: bool, _: &mut SinkContext<'_>) -> Result<Prepare> {
+        // In order: what came before is behind nothing.
+        if let Some(gone) = self.gone.as_mut().map(std::mem::take).filter(|gone| !gone.is_empty()) {
+            self.pending.push_back(Pending::tombstones(gone.into_iter().collect()));
+            self.pump(usize::MAX)?;
+        }
         let limit = match &mut self.open {
             Some((Out::Gathered(gathered), _)) => return gathered.prepare(id).map(Prepare::Done),
             Some((Out::Sent { acknowledged: false, .. }, _)) => usize::MAX,

@@ -210,7 +210,8 @@ impl Emit<'_> {
                 kind = kind.max(self.streams.node(*id).kind);
             }
             if kind == StreamKind::Changelog {
-                inputs = self.consolidated(sink, inputs, super::stream::mix(rows.iter().copied()))?;
+                let key = self.upsert_key(sink)?;
+                inputs = self.consolidated(sink, inputs, super::stream::mix(rows.iter().copied()), key)?;
             }
             match &sink.target {
                 Target::Table(table) => {
@@ -240,9 +241,38 @@ impl Emit<'_> {
         Ok(())
     }
 
+    /// The columns of the PRIMARY KEY of a table that keeps the last row of each. Errors: the rows may have several per key.
+    fn upsert_key(&self, sink: &SinkPlan) -> Result<Option<Vec<usize>>> {
+        let Target::Table(table) = &sink.target else { return Ok(None) };
+        let upserts = self.connectors.upserts(&TableSpec::of(table, self.settings));
+        if !self.connected(upserts, table)? {
+            return Ok(None);
+        }
+        let key: Vec<usize> = table.primary_key.iter().filter_map(|name| sink.schema.index_of(name).ok()).collect();
+        let unique = |id: &StreamId| {
+            let unique = &self.streams.node(*id).unique;
+            !unique.is_empty() && unique.iter().all(|column| key.contains(column))
+        };
+        if !matches!(&sink.inputs[..], [one] if unique(one)) {
+            let names = table.primary_key.join(", ");
+            let text =
+                format!("the query may have several rows of one key for table `{}` (PRIMARY KEY {names})", table.name);
+            return Err(
+                Fault::unsupported(self.span, text).remedy(format!("write INSERT INTO .. SELECT .. GROUP BY {names}"))
+            );
+        }
+        Ok(Some(key))
+    }
+
     /// The edges from the operator that adds up the changes of each epoch. Changes of a key are together already where it is kept from an
     /// aggregate; else equal rows are brought together.
-    fn consolidated(&mut self, sink: &SinkPlan, inputs: Vec<Input>, rows: u64) -> Result<Vec<Input>> {
+    fn consolidated(
+        &mut self,
+        sink: &SinkPlan,
+        inputs: Vec<Input>,
+        rows: u64,
+        key: Option<Vec<usize>>,
+    ) -> Result<Vec<Input>> {
         let schema = Arc::clone(&sink.schema);
         let operator = Consolidate { schema: Arc::clone(&schema) };
         operator.check().map_err(|e| {
@@ -252,7 +282,7 @@ impl Emit<'_> {
         let together = matches!(&sink.inputs[..], [one] if !self.streams.node(*one).unique.is_empty());
         let partitioning = match together {
             true => Partitioning::Forward,
-            false => Partitioning::Hash((0..schema.fields().len()).collect()),
+            false => Partitioning::Hash(key.unwrap_or_else(|| (0..schema.fields().len()).collect())),
         };
         let edges = inputs.into_iter().map(|input| Input { partitioning: partitioning.clone(), ..input }).collect();
         let id = self.id(format!("changes-{:08x}", short(rows)));
