@@ -11,6 +11,7 @@ mod crash;
 mod exactly_once;
 mod outage;
 mod partitions;
+mod upsert;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use thalweg_engine::rng::Rng;
 
-    type Read = (Option<Vec<u8>>, Vec<u8>, i32, Option<i64>, Vec<(String, Option<Vec<u8>>)>);
+    type Read = (Option<Vec<u8>>, Option<Vec<u8>>, i32, Option<i64>, Vec<(String, Option<Vec<u8>>)>);
 
     fn unpacked(chunks: &[Arc<[u8]>]) -> Vec<Read> {
         let mut out = vec![];
@@ -201,7 +201,7 @@ mod tests {
         let (mut rng, mut packer, mut chunks, mut expected) = (Rng::new(5), Packer::default(), vec![], vec![]);
         for i in 0..40_000i32 {
             let value: Vec<u8> = (0..rng.below(900)).map(|_| rng.below(256) as u8).collect();
-            let value = Some(value).filter(|_| rng.below(4) > 0);
+            let value = Some(value).filter(|_| rng.below(64) > 0);
             let key = rng.percent(50).then(|| i.to_le_bytes().to_vec());
             let timestamp = rng.percent(30).then_some(i64::from(i) - 5);
             let headers: Vec<_> = (0..rng.below(3)).map(|h| (format!("h{h}"), (h > 0).then(|| vec![1, 2]))).collect();

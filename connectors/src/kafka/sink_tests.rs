@@ -311,3 +311,29 @@ fn mistakes_are_named() {
     assert!(error.kind() == ErrorKind::User && error.message().contains("message.max.bytes"), "{error}");
     assert_eq!(cluster.ends(&topic, 1), [0]);
 }
+
+#[test]
+fn a_key_whose_row_goes_gets_a_tombstone_unless_another_comes_for_it() {
+    let cluster = Cluster::start();
+    let topic = cluster.topic("upserts", 1);
+    let factory = KafkaSink::new("out", options(&cluster, &topic, &[]), keyed()).unwrap().upserting();
+    let mut task = Task::start(&factory, 0);
+    let mut change = |rows: std::ops::Range<i64>, weights: &[i64]| {
+        let batch = Batch::with_weights(self::rows(rows), weights.to_vec().into()).unwrap();
+        task.call(|sink, ctx| sink.write(batch, ctx)).unwrap();
+    };
+    change(0..3, &[1, 1, 1]);
+    // 1 is replaced, 2 goes, 5 comes and goes.
+    change(1..3, &[-1, -1]);
+    change(11..12, &[1]);
+    change(5..6, &[1]);
+    change(5..6, &[-1]);
+    task.barrier(1).unwrap();
+    let records = cluster.consume(&topic, 1, 7);
+    let shown: Vec<_> =
+        records.iter().map(|r| (text(&r.key), r.value.as_ref().map(|_| number(&text(&r.value))))).collect();
+    let key = |k: i64| format!("{{\"id\":{k}}}");
+    let wanted = [(0, Some(0)), (1, Some(1)), (2, Some(2)), (1, Some(11)), (5, Some(5)), (2, None), (5, None)];
+    assert_eq!(shown, wanted.map(|(k, v)| (key(k), v)));
+    assert_eq!(cluster.ends(&topic, 1), [7]);
+}
