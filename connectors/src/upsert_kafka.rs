@@ -42,8 +42,8 @@ impl Connector for UpsertKafka {
             options: kafka.options.into_iter().filter(here).collect(),
             no_source: Some("it is written only, so far; read the topic by connector 'kafka'"),
             upserts: true,
-            notes: kafka.notes,
-            metadata: kafka.metadata,
+            notes: vec!["Client options are those of `kafka`, with `properties.` in front.".into()],
+            metadata: kafka.metadata.into_iter().filter(|m| m.is_writable).collect(),
             ..Description::new(
                 "upsert-kafka",
                 "a topic as a table with a PRIMARY KEY: the last row of each key, a tombstone for a key whose row goes; takes changes",

@@ -11,7 +11,7 @@
 
 use super::finish::finish;
 use super::fold::{self, Fold, FoldKind, Rows};
-use super::value::{self, Loaded};
+use super::value::{self, Class, Loaded};
 use super::{Aggregate, Function};
 use crate::expr::{self, Expr, Kept};
 use arrow::array::{Array, ArrayRef, Int64Array, new_empty_array};
@@ -373,6 +373,11 @@ impl Program {
         for fold in self.folds.iter().filter(|fold| fold.mask == mask) {
             let there = table.column_mut::<bool>(fold.columns.start)?;
             handles.iter().for_each(|row| there[*row] = false);
+            // Texts say by themselves whether they are there.
+            if fold.fold.class == Class::Bytes {
+                let values = table.bytes_column_mut(fold.columns.start + 1)?;
+                handles.iter().try_for_each(|row| values.set(*row, None))?;
+            }
         }
         Ok(())
     }

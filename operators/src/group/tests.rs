@@ -322,3 +322,40 @@ fn floats_come_and_go_without_a_trace() {
         }
     }
 }
+
+#[test]
+fn the_least_text_goes_with_its_last_row() {
+    let field = |name: &str, of| Field::new(name, of, true);
+    let input: SchemaRef = Arc::new(Schema::new(vec![field("k", DataType::Int64), field("v", DataType::Utf8)]));
+    let v: Expr = Arc::new(Column::new("v", 1));
+    let min = Aggregate::new(Function::Min, Some(v), DataType::Utf8);
+    let output = vec![field("k", DataType::Int64), field("a0", DataType::Utf8)];
+    let grouping = GroupAggregate {
+        input: input.clone(),
+        kind: StreamKind::Changelog,
+        keys: vec![Arc::new(Column::new("k", 0))],
+        aggregates: vec![min],
+        time: None,
+        output: Arc::new(Schema::new(output)),
+    };
+    let plan = grouping.compile().unwrap();
+    let batch = |rows: &[(Option<&str>, i64)]| {
+        let texts: ArrayRef = Arc::new(rows.iter().map(|r| r.0).collect::<arrow::array::StringArray>());
+        let columns = vec![Arc::new(Int64Array::from(vec![1; rows.len()])) as ArrayRef, texts];
+        let columns = RecordBatch::try_new(input.clone(), columns).unwrap();
+        Batch::with_weights(columns, rows.iter().map(|r| r.1).collect::<Vec<_>>().into()).unwrap()
+    };
+    type Changes = &'static [(Option<&'static str>, i64)];
+    let epochs: [(Changes, &str); 4] = [
+        (&[(Some("b"), 1), (Some("a"), 2), (None, 1)], "1|a"),
+        (&[(Some("a"), -2)], "1|b"),
+        (&[(Some("b"), -1)], "1|NULL"),
+        (&[(Some(""), 1)], "1|"),
+    ];
+    let mut script = Script::new(vec![0]);
+    for (rows, wanted) in epochs {
+        script = partials(&plan, &[batch(rows)]).into_iter().fold(script, |s, b| s.rows(0, b)).barrier();
+        let answer = run(&grouping.global(), &script, 1, &[1], 0).main;
+        assert_eq!(answer, ZSet::from([(wanted.to_owned(), 1)]));
+    }
+}
