@@ -45,7 +45,7 @@ impl FromStr for Start {
             _ if text.contains('/') => Ok(Start::Elsewhere(text.to_owned())),
             _ => text.parse().map(Start::Id).map_err(|_| {
                 format!(
-                    "`{text}` is none of auto, latest, a checkpoint such as 3-17, and the path or URL of a savepoint"
+                    "`{text}` is none of auto, latest, a checkpoint such as 3-17, and the path (./{text}) or URL of a savepoint"
                 )
             }),
         }

@@ -201,9 +201,11 @@ fn keep(id: &str, to: &str, arguments: &CheckpointArguments) -> Result<Exit, Fai
     let target = Archive::with(to, &s3).map_err(|e| Failure::refused(e.message()))?;
     let manifest = archive.keep(&checkpoint, &target, &Clock::system()).map_err(|e| Failure::of(&e))?;
     let size = bytes(manifest.files().map(|f| f.bytes).sum());
-    let object = json!({ "checkpoint": manifest.id.to_string(), "url": to, "bytes": manifest.state_bytes() });
+    // A name alone would be taken for that of a checkpoint.
+    let from = if to.contains('/') { to.to_owned() } else { format!("./{to}") };
+    let object = json!({ "checkpoint": manifest.id.to_string(), "url": from, "bytes": manifest.state_bytes() });
     print(&match arguments.json {
         true => format!("{object}\n"),
-        false => format!("kept {} in {to} ({size}); go on from it with --from {to}\n", manifest.id),
+        false => format!("kept {} in {to} ({size}); go on from it with --from {from}\n", manifest.id),
     })
 }

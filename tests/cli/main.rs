@@ -4,6 +4,7 @@
 
 mod bench;
 mod binary;
+mod changes;
 mod crash;
 mod damage;
 mod durable;
