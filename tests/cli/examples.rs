@@ -77,3 +77,34 @@ fn broken_records_are_shown_beside_the_result() {
         rows.iter().filter_map(|r| Some((r["orders"].as_i64()?, r["amount"].as_i64()?))).collect();
     assert_eq!(sums, [(2, 200), (2, 210)]);
 }
+
+#[test]
+fn what_is_known_of_sellers_adds_up_to_one_row_per_state() {
+    let totals = |parallelism: &str| {
+        let mut there = std::collections::BTreeMap::<String, i64>::new();
+        for mut row in run("nexmark_sellers", &["--parallelism", parallelism]).rows() {
+            let weight = row.as_object_mut().unwrap().remove("$weight").unwrap().as_i64().unwrap();
+            *there.entry(row.to_string()).or_default() += weight;
+        }
+        there.retain(|_, n| *n != 0);
+        assert!(there.values().all(|n| *n == 1), "{there:?}");
+        there.into_keys().map(|row| serde_json::from_str::<Value>(&row).unwrap()).collect::<Vec<_>>()
+    };
+    let rows = totals("1");
+    assert_eq!(rows, totals("3"));
+    let row = |r: &Value| {
+        (r["state"].as_str().unwrap().to_owned(), ["auctions", "bids", "highest"].map(|c| r[c].as_i64().unwrap()))
+    };
+    // By a loop over the generator's events.
+    let wanted = [
+        ("AZ", [1234, 20284, 99_987_856]),
+        ("CA", [601, 9724, 99_816_228]),
+        ("ID", [125, 929, 99_670_712]),
+        ("OR", [111, 835, 95_947_828]),
+        ("WA", [354, 4986, 99_951_224]),
+        ("WY", [346, 4890, 99_927_655]),
+    ];
+    let mut rows: Vec<_> = rows.iter().map(row).collect();
+    rows.sort();
+    assert_eq!(rows, wanted.map(|(state, values)| (state.to_owned(), values)));
+}

@@ -29,6 +29,7 @@ pub(crate) fn explain(plan: &JobPlan, graph: &Graph, made: &BTreeMap<StreamId, M
             out.node(*input, 1);
         }
     }
+    out.warnings();
     out.text
 }
 
@@ -55,6 +56,26 @@ impl Tree<'_> {
         let _ = writeln!(self.text, "{pad}  [{}]", self.facts(node, &ids));
         for input in &node.inputs {
             self.node(*input, depth + 1);
+        }
+    }
+
+    /// Which operators keep state for ever, and what to do about it.
+    fn warnings(&mut self) {
+        for id in std::mem::take(&mut self.shown) {
+            let node = self.plan.streams.node(id);
+            let (keeps, remedy) = match &node.op {
+                StreamOp::Join(spec) if spec.bound.is_none() => (
+                    "every row of both sides",
+                    "tie their event times together: ON .. AND a.ts BETWEEN b.ts - INTERVAL '10' SECOND AND b.ts",
+                ),
+                StreamOp::Group(spec) if !spec.keys.is_empty() => {
+                    ("an entry per key", "if keys do not come back, aggregate in windows: FROM TABLE(TUMBLE(..))")
+                }
+                _ => continue,
+            };
+            // The last of its operators has the state.
+            let Some(operator) = self.ids(id).pop() else { continue };
+            let _ = writeln!(self.text, "warning: `{operator}` keeps {keeps}, for ever; {remedy}");
         }
     }
 
@@ -108,8 +129,9 @@ impl Tree<'_> {
                 let keys = spec.keys.iter().map(|(l, r)| format!("{} = {}", side(0, *l), side(1, *r)));
                 let keys = keys.collect::<Vec<_>>().join(" AND ");
                 let on = if keys.is_empty() { "every row with every row".to_owned() } else { format!("on {keys}") };
-                let fields = inputs.iter().flat_map(|b| b.schema.fields().iter().map(|f| f.name().as_str()));
-                let fields: Vec<&str> = fields.collect();
+                let fields = inputs.iter().flat_map(|b| b.schema.fields().iter().map(|f| f.name()));
+                let unique = crate::naming::unique(fields);
+                let fields: Vec<&str> = unique.iter().map(String::as_str).collect();
                 let filter = spec.filter.as_ref().map(|f| format!(" filter {}", with_names(f, &fields)));
                 format!("{} {on}{}", super::join::label(spec.kind), filter.unwrap_or_default())
             }

@@ -266,3 +266,25 @@ fn expressions_are_shown_as_they_were_written() {
         assert!(plan.contains(&format!("calc project {shown} AS x\n")), "{written}\n{plan}");
     }
 }
+
+#[test]
+fn state_without_a_bound_is_a_warning_with_the_remedy() {
+    let warned = |text: &str| {
+        let explained = explained(text);
+        explained.lines().filter(|l| l.starts_with("warning: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let group = warned("SELECT a, count(*) FROM t GROUP BY a");
+    assert!(
+        matches!(&group[..], [w] if w.contains("`group-") && w.contains("an entry per key, for ever; ")),
+        "{group:?}"
+    );
+    let join = warned("SELECT t.a FROM t JOIN u ON t.a = u.a");
+    assert!(
+        matches!(&join[..], [w] if w.contains("`join-") && w.contains("tie their event times together")),
+        "{join:?}"
+    );
+    assert_eq!(warned("SELECT x.a FROM t AS x JOIN t AS y ON x.a = y.a AND x.ts = y.ts").len(), 0);
+    assert_eq!(warned("SELECT count(*) FROM t").len(), 0);
+    let windows = "SELECT a, count(*) FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY a, window_start, window_end";
+    assert_eq!(warned(windows).len(), 0);
+}
