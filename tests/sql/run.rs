@@ -37,7 +37,16 @@ pub fn answers<'a>(graph: &'a Graph, tables: &'a Tables, which: HowMany) -> impl
         let how = format!("a checkpoint at parallelism 2 resumed at 3, batches of {batch_rows}");
         (how, restarted(graph, tables, batch_rows))
     });
-    whole.chain(again)
+    // Every row is an epoch of its own: all that can be taken back is.
+    let epochs = [(1, 1), (3, 1)].into_iter().map(move |(parallelism, batch_rows)| {
+        tables.begin(false);
+        let few = Duration::from_millis(1);
+        let options = JobOptions { epoch_max_bytes: 1, epoch_interval: few, ..options(parallelism, batch_rows) };
+        let job = Job::start(graph, options, None);
+        let rows = job.map_err(|e| e.to_string()).and_then(|j| ended(&j)).and_then(|o| finished(o, tables));
+        (format!("parallelism {parallelism}, an epoch per row"), rows)
+    });
+    whole.chain(again).chain(epochs)
 }
 
 fn options(parallelism: u32, batch_rows: usize) -> JobOptions {
