@@ -241,6 +241,15 @@ impl Emit<'_> {
         Ok(())
     }
 
+    /// Whether rows of one key come from one subtask: those of an aggregate do, as long as its key is kept. Those of a join do not: it is
+    /// parted by what it joins on, and a row may move when that changes.
+    fn is_grouped(&self, id: StreamId) -> bool {
+        let node = self.streams.node(id);
+        let below = || node.inputs.first().is_some_and(|input| self.is_grouped(*input));
+        !node.unique.is_empty()
+            && (matches!(node.op, StreamOp::Group(_)) || matches!(node.op, StreamOp::Calc { .. }) && below())
+    }
+
     /// The columns of the PRIMARY KEY of a table that keeps the last row of each. Errors: the rows may have several per key.
     fn upsert_key(&self, sink: &SinkPlan) -> Result<Option<Vec<usize>>> {
         let Target::Table(table) = &sink.target else { return Ok(None) };
@@ -279,7 +288,7 @@ impl Emit<'_> {
             let remedy = "leave ARRAY and MAP columns out, or write CAST(x AS STRING)";
             Fault::unsupported(self.span, format!("writing rows that may go again: {}", e.message())).remedy(remedy)
         })?;
-        let together = matches!(&sink.inputs[..], [one] if !self.streams.node(*one).unique.is_empty());
+        let together = matches!(&sink.inputs[..], [one] if self.is_grouped(*one));
         let partitioning = match together {
             true => Partitioning::Forward,
             false => Partitioning::Hash(key.unwrap_or_else(|| (0..schema.fields().len()).collect())),

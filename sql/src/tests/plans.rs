@@ -288,3 +288,22 @@ fn state_without_a_bound_is_a_warning_with_the_remedy() {
     let windows = "SELECT a, count(*) FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' SECOND)) GROUP BY a, window_start, window_end";
     assert_eq!(warned(windows).len(), 0);
 }
+
+#[test]
+fn changes_of_a_key_meet_before_they_are_written() {
+    let partitioning = |text: &str| {
+        let program = compiled(text).unwrap();
+        let graph = program.jobs().next().unwrap().graph.to_json();
+        let nodes = graph["nodes"].as_array().unwrap();
+        let changes = nodes.iter().find(|n| n["label"] == "add up changes").unwrap();
+        changes["inputs"][0]["partitioning"].to_string()
+    };
+    assert_eq!(partitioning("SELECT a, count(*) AS n FROM t GROUP BY a HAVING count(*) > 1"), "\"forward\"");
+    assert_eq!(partitioning("SELECT count(*) AS n FROM t GROUP BY a"), "{\"hash\":[0]}", "the key is gone");
+    let join = "SELECT g.a, u.b FROM (SELECT a, max(b) AS b FROM t GROUP BY a) AS g JOIN (SELECT DISTINCT b FROM u) AS u ON g.b = u.b";
+    assert_eq!(partitioning(join), "{\"hash\":[0,1]}", "a row may move from one subtask to another");
+    assert_eq!(
+        partitioning("SELECT a, count(*) AS n FROM t GROUP BY a UNION ALL SELECT b, 1 FROM u"),
+        "{\"hash\":[0,1]}"
+    );
+}
